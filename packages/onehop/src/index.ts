@@ -1,0 +1,1 @@
+export { ERRORS, type ErrorCode, OnehopError } from './core/index.ts';

@@ -1,0 +1,3 @@
+/** The door of the transport layer: `transport` is the adapter of the runtime we run on. */
+export { transport } from '#transport';
+export * from './types.ts';

@@ -1,0 +1,3 @@
+import type { Transport } from '../types.ts';
+
+export declare const transport: Transport;

@@ -1,0 +1,128 @@
+/**
+ * The seam between onehop and the runtime: one interface, one thin adapter per runtime (`node/`,
+ * `bun/`) and a simulated one (`sim/`). Nothing above this folder may import `node:net`, `node:tls`
+ * or `Bun`.
+ */
+import type { Clock, OnehopError } from '../core/index.ts';
+
+/**
+ * What became of a write.
+ * `Flushed`: the kernel took everything. `Queued`: some of it waits in the bounded send queue; stop
+ * producing until `drain`. `Closed`: the socket is gone (or the queue limit was exceeded, which
+ * destroys the socket); nothing was or will be sent.
+ */
+export const WriteStatus = { Flushed: 0, Queued: 1, Closed: 2 } as const;
+export type WriteStatus = (typeof WriteStatus)[keyof typeof WriteStatus];
+
+/** One object per listener or per connector, shared by all of its sockets. */
+export interface SocketHandlers<State> {
+  /** Connected (with TLS: handshake done). Outgoing sockets must not be written to before. */
+  open(socket: Socket<State>): void;
+  /** `bytes` are borrowed until the call returns: copy what must live longer. */
+  data(socket: Socket<State>, bytes: Uint8Array): void;
+  /** The send queue is empty again after a write that returned `Queued`. */
+  drain(socket: Socket<State>): void;
+  /** The peer half-closed. The socket can still be written to; nobody ends it for you. */
+  end(socket: Socket<State>): void;
+  /** Exactly once, last; also for a connect that failed (then `open` was never called). */
+  close(socket: Socket<State>, error: OnehopError | null): void;
+}
+
+export interface Socket<State> {
+  /** The only per-connection slot. */
+  state: State;
+  /** Bytes waiting in the send queue. */
+  readonly queuedBytes: number;
+  readonly remoteAddress: string;
+  /** Protocol agreed by ALPN; empty without TLS. */
+  readonly alpnProtocol: string;
+  /**
+   * Sends `bytes[start, end)`. The transport owns the range until `drain` (or, for `Flushed`, not
+   * beyond the call): do not overwrite it while it is queued.
+   */
+  write(bytes: Uint8Array, start: number, end: number): WriteStatus;
+  /** Sends a string of code points 0-255, one byte each: heads and small bodies in one call. */
+  writeLatin1(text: string): WriteStatus;
+  /** Between `cork` and `uncork` writes are gathered and leave in as few system calls as possible. */
+  cork(): void;
+  uncork(): WriteStatus;
+  /** Stops `data` (and with it `end`) until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Half-closes after the send queue is flushed. */
+  end(): void;
+  /** Drops the connection now, queued bytes included; `close` follows. `reset` sends RST. */
+  destroy(reset?: boolean): void;
+  /** Whether idle connections keep the process alive. Sockets start out ref'd. */
+  ref(): void;
+  unref(): void;
+}
+
+export interface TlsOptions {
+  /** Name for SNI and the certificate check; default: the host connected to. */
+  serverName?: string;
+  /** PEM certificates to trust instead of the runtime's. */
+  ca?: string | string[];
+  cert?: string;
+  key?: string;
+  /** Default true. */
+  rejectUnauthorized?: boolean;
+  alpnProtocols?: string[];
+}
+
+export interface ConnectOptions {
+  /** An IP address or host name; resolving and racing addresses is the business of `client/`. */
+  host?: string;
+  port?: number;
+  /** Path of a Unix socket, instead of host and port. */
+  path?: string;
+  tls?: TlsOptions;
+  /** Send queue limit; beyond it the socket is destroyed. Default {@link sendQueueBytesMax}. */
+  sendQueueBytesMax?: number;
+}
+
+export interface ListenOptions {
+  /** Default 127.0.0.1. */
+  host?: string;
+  /** 0 picks a free one. */
+  port?: number;
+  path?: string;
+  backlog?: number;
+  /** Share the port with other processes that say so too. Default false: the bind is exclusive. */
+  reusePort?: boolean;
+  sendQueueBytesMax?: number;
+}
+
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+  readonly path: string | null;
+  /** Stops accepting; open sockets live on. Resolves when the address is free again. */
+  close(): Promise<void>;
+}
+
+export interface Transport {
+  readonly name: 'node' | 'bun' | 'sim';
+  readonly clock: Clock;
+  /**
+   * Starts connecting and returns at once; `open` or `close(error)` follows, never synchronously.
+   * Errors: CONNECT_REFUSED, CONNECT_FAILED, RESOLVE_FAILED, TLS_FAILED. There is no timer in here:
+   * the caller's connect deadline calls `destroy`.
+   */
+  connect<State>(
+    options: ConnectOptions,
+    handlers: SocketHandlers<State>,
+    state: State,
+  ): Socket<State>;
+  /**
+   * `makeState` runs once for each accepted socket, before `open`.
+   * Rejects with ADDRESS_IN_USE or LISTEN_FAILED.
+   */
+  listen<State>(
+    options: ListenOptions,
+    handlers: SocketHandlers<State>,
+    makeState: () => State,
+  ): Promise<Listener>;
+}
+
+export const sendQueueBytesMax = 16 * 1024 * 1024;
