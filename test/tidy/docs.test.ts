@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
+
+function markdownFiles(): string[] {
+  const top = readdirSync(root).filter((name) => name.endsWith('.md'));
+  const docs = readdirSync(join(root, 'docs'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.md'))
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)));
+  return [...top, ...docs];
+}
+
+test('the generated references are in step with the code', () => {
+  const node = process.versions['bun'] === undefined ? process.execPath : 'node';
+  const { status, stderr } = spawnSync(node, ['scripts/docs.mjs', '--check'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
+});
+
+test('every npm script that a document names exists', () => {
+  const scripts = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts as object;
+  const missing: string[] = [];
+  for (const file of markdownFiles()) {
+    const text = readFileSync(join(root, file), 'utf8');
+    for (const [, name] of text.matchAll(/npm run ([a-z][\w:-]*)/g)) {
+      if (!(name! in scripts)) missing.push(`${file}: npm run ${name}`);
+    }
+  }
+  assert.deepEqual(missing, []);
+});
+
+test('every file of the repository that a document names exists', () => {
+  const missing: string[] = [];
+  for (const file of markdownFiles()) {
+    const text = readFileSync(join(root, file), 'utf8');
+    const named = [
+      ...[...text.matchAll(/`((?:packages|scripts|test|docs|lab|examples)\/[\w./-]+)`/g)].map(
+        (match) => join(root, match[1]!),
+      ),
+      ...[...text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)].map((match) =>
+        join(root, dirname(file), match[1]!),
+      ),
+    ];
+    for (const path of named) {
+      if (!existsSync(path)) missing.push(`${file}: ${relative(root, path)}`);
+    }
+  }
+  assert.deepEqual(missing, []);
+});
