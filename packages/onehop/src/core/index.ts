@@ -9,3 +9,6 @@ export {
   type Phase,
   type RetryRule,
 } from './errors.ts';
+export * as limits from './limits.ts';
+export { RingQueue } from './ring-queue.ts';
+export { Deadline, type DeadlineOwner, DeadlineWheel } from './timers.ts';

@@ -1,0 +1,103 @@
+/**
+ * Every default bound of the engine in one place. Each is configurable where it is enforced; none is
+ * "unlimited", because a peer that is slow, greedy or hostile must never cost unbounded memory or
+ * time. On breach: see the docstrings (statuses are what a gateway answers).
+ */
+
+// Request and response heads.
+
+/** Method, target and version with their spaces. Breach: 414. */
+export const requestLineBytesMax = 16 * 1024;
+/** Whole head, start line included, of a request. Breach: 431. */
+export const headBytesMax = 32 * 1024;
+/** Header fields in one head. Breach: 431. */
+export const headersCountMax = 100;
+/** One header field line, name and value. Breach: 431. */
+export const headerBytesMax = 16 * 1024;
+/** Whole head of an upstream's response. Breach: 502. */
+export const responseHeadBytesMax = 32 * 1024;
+/** Header fields of an upstream's response. Breach: 502. */
+export const responseHeadersCountMax = 100;
+/** 1xx responses before the final one. Breach: 502. */
+export const interimResponsesMax = 16;
+
+// Bodies.
+
+/** Trailer section of a chunked body. Breach: 400. */
+export const trailerBytesMax = 8 * 1024;
+/** Trailer fields of a chunked body. Breach: 400. */
+export const trailersCountMax = 32;
+/** Extensions on one chunk-size line. Breach: 400. */
+export const chunkExtensionBytesMax = 256;
+/** Extensions of a whole body (the bound that CVE-2024-22019 lacked). Breach: 400. */
+export const chunkExtensionsBytesMax = 16 * 1024;
+/** Hexadecimal digits of a chunk size, leading zeros included; the value stays below 2^53. */
+export const chunkSizeDigitsMax = 16;
+/** Request body. Breach: 413. */
+export const bodyBytesMax = 64 * 1024 * 1024;
+/** What one direction of an exchange may hold in memory before the other side is paused. */
+export const relayBufferBytesMax = 64 * 1024;
+/** Read and dropped after an early error response, so that the caller can read it; then RST. */
+export const lingerBytesMax = 64 * 1024;
+
+// Downstream deadlines.
+
+/** TLS handshake of an accepted connection. Breach: close. */
+export const handshakeTimeoutMs = 10_000;
+/** Accept to first byte. Breach: close. */
+export const firstRequestTimeoutMs = 10_000;
+/** First byte of a head to its end. Breach: 408 and close. */
+export const requestHeadTimeoutMs = 10_000;
+/** Between two reads of a request body. Breach: 408 and close. */
+export const requestBodyGapTimeoutMs = 15_000;
+/** Slowest allowed request body, bytes per second, once {@link requestBodyGraceMs} is over. */
+export const requestBodyBytesPerSecondMin = 500;
+/** How long a request body may be slower than {@link requestBodyBytesPerSecondMin}. */
+export const requestBodyGraceMs = 20_000;
+/** Between the end of one exchange and the first byte of the next. Breach: close. */
+export const keepAliveTimeoutMs = 60_000;
+/** Exchanges on one downstream connection; then `connection: close`. */
+export const requestsPerConnectionMax = 10_000;
+/** No progress of a write to the caller. Breach: RST. */
+export const writeStallTimeoutMs = 30_000;
+/** After an early error response, see {@link lingerBytesMax}. */
+export const lingerTimeoutMs = 1000;
+
+// Upstream deadlines (client).
+
+/** TCP and TLS. Breach: CONNECT_TIMEOUT, 504. */
+export const connectTimeoutMs = 5000;
+/** Request sent to response head; inference may think long. Breach: HEAD_TIMEOUT, 504. */
+export const headTimeoutMs = 600_000;
+/** Response head to first body byte. Breach: FIRST_BYTE_TIMEOUT, 504. */
+export const firstByteTimeoutMs = 600_000;
+/** Between two body chunks of a response. Breach: IDLE_TIMEOUT. */
+export const idleTimeoutMs = 300_000;
+/** Whole exchange. Breach: TOTAL_TIMEOUT. */
+export const totalTimeoutMs = 900_000;
+/**
+ * Idle upstream connections retire after this; below the 5 s of uvicorn and node:http, because a
+ * request sent into a connection that the server is closing is lost.
+ */
+export const poolIdleTimeoutMs = 4000;
+
+// Counts.
+
+/** Downstream connections of one address. Breach: close. */
+export const connectionsPerAddressMax = 256;
+/** Connections to one origin. Further requests queue. */
+export const connectionsPerOriginMax = 1024;
+/** Requests waiting for a connection to one origin. Breach: QUEUE_FULL, 503. */
+export const queueLengthMax = 1024;
+/** Wait for a connection. Breach: QUEUE_TIMEOUT, 503. */
+export const queueTimeoutMs = 5000;
+/** Pipelined requests parsed ahead; then reading stops. */
+export const pipelinedRequestsMax = 16;
+/** Attempts beyond the first. */
+export const retriesMax = 1;
+/** Share of the active requests that may be retries at a time. */
+export const retryBudgetRatio = 0.2;
+/** Retries always allowed, however few requests are active. */
+export const retryBudgetMin = 3;
+/** First back-off; doubles, with full jitter. */
+export const retryBackoffMs = 25;
