@@ -39,6 +39,8 @@ export interface Entry {
   /** For the twin: the entry it duplicates. */
   twinOf: string | null;
   note: string;
+  /** Source of the adapter, shown in the report. */
+  source?: string;
 }
 
 /** One load shape. Every entry runs every cell once in every round. */
@@ -57,6 +59,7 @@ export interface Cell {
   upstreamLatencyMs: number;
 }
 
+/** All zero when there was no sample; never NaN, which JSON cannot carry. */
 export interface Percentiles {
   min: number;
   p10: number;
@@ -81,6 +84,8 @@ export interface Measurement {
   entry: string;
   cell: string;
   startedAt: string;
+  /** Time a fixed spin loop took right before the run, in ms: shows throttling and stolen time. */
+  calibrationMs?: number;
   /** Requests that completed, and what they were. */
   completed: number;
   /** Completed with 2xx and a byte-exact, validated body. */
@@ -95,9 +100,8 @@ export interface Measurement {
   latencyMs: Percentiles;
   /** Open loop only: from the real send instant, in ms. */
   serviceMs: Percentiles | null;
-  /** 101 latencies in ms at quantiles 0, 0.01 .. 1 for the spectrum. */
+  /** 101 latencies in ms at quantiles 0, 0.01 .. 1 for the spectrum; empty without samples. */
   quantilesMs: number[];
-  /** Requests/s completed within 1, 5, 10, 50, 100 ms are derived in the report from quantiles. */
   generator: {
     cpuUtilisation: number;
     scheduleLagP99Ms: number | null;
