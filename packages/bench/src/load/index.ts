@@ -1,0 +1,3 @@
+export * from './oha-types.ts';
+export { decodePlan, defaultPlan, encodePlan, exactSamplesMax } from './plan.ts';
+export * from './types.ts';
