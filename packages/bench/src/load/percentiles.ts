@@ -31,6 +31,8 @@ export interface Quantiles {
   readonly mean: number;
   /** Value at `percent` of 0..100 (0 is the minimum, 100 the maximum). */
   at(percent: number): number;
+  /** How many samples are at most `value`. */
+  rankOf(value: number): number;
 }
 
 export function sortedQuantiles(sorted: Float64Array): Quantiles {
@@ -40,6 +42,16 @@ export function sortedQuantiles(sorted: Float64Array): Quantiles {
     count: sorted.length,
     mean: sorted.length === 0 ? 0 : sum / sorted.length,
     at: (percent) => (sorted.length === 0 ? 0 : percentileOf(sorted, percent)),
+    rankOf(value) {
+      let low = 0;
+      let high = sorted.length;
+      while (low < high) {
+        const middle = (low + high) >>> 1;
+        if (sorted[middle]! <= value) low = middle + 1;
+        else high = middle;
+      }
+      return low;
+    },
   };
 }
 
