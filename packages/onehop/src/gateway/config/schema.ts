@@ -1,0 +1,381 @@
+/**
+ * The one schema of the gateway's configuration: it validates the file and the object given to
+ * `createGateway`, fills in defaults, turns durations and sizes into numbers with their unit in the
+ * name, and is the source of the JSON Schema for editors.
+ */
+import { z } from 'zod';
+import { limits } from '../../core/index.ts';
+import {
+  type ListenAddress,
+  parseListenAddress,
+  parseTargetAddress,
+  type TargetAddress,
+} from './address.ts';
+import {
+  BYTES_PATTERN,
+  DURATION_PATTERN,
+  parseBytes,
+  parseDurationMs,
+  parseShare,
+  SHARE_PATTERN,
+} from './units.ts';
+
+const {
+  bodyBytesMax,
+  connectionsPerAddressMax,
+  connectionsPerOriginMax,
+  connectTimeoutMs,
+  firstByteTimeoutMs,
+  firstRequestTimeoutMs,
+  headBytesMax,
+  headersCountMax,
+  headTimeoutMs,
+  idleTimeoutMs,
+  keepAliveTimeoutMs,
+  poolIdleTimeoutMs,
+  queueLengthMax,
+  queueTimeoutMs,
+  requestBodyBytesPerSecondMin,
+  requestBodyGapTimeoutMs,
+  requestBodyGraceMs,
+  requestHeadTimeoutMs,
+  requestLineBytesMax,
+  requestsPerConnectionMax,
+  responseHeadBytesMax,
+  retryBudgetMin,
+  retryBudgetRatio,
+  totalTimeoutMs,
+  writeStallTimeoutMs,
+} = limits;
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+const unit = (
+  pattern: RegExp,
+  parse: (value: string | number) => number | null,
+  hint: string,
+): z.ZodType<number, string | number> =>
+  z
+    .union([z.number(), z.string().regex(pattern, { error: hint })], { error: hint })
+    .transform((value, context) => {
+      const parsed = parse(value);
+      if (parsed === null) {
+        context.addIssue({ code: 'custom', message: hint, input: value });
+        return z.NEVER;
+      }
+      return parsed;
+    });
+
+const duration = unit(
+  DURATION_PATTERN,
+  parseDurationMs,
+  'expected a duration such as 500ms, 2s, 5m or 1h',
+);
+const bytes = unit(
+  BYTES_PATTERN,
+  parseBytes,
+  'expected a size such as 16KiB, 64MiB or a number of bytes',
+);
+const share = unit(SHARE_PATTERN, parseShare, 'expected a share such as 20% or 0.2, at most 100%');
+const count = z.int().min(1);
+const fieldName = z.string().regex(TOKEN, { error: 'expected a header name' });
+// RFC 9110 §5.5: visible characters, space and tab; never CR, LF or NUL.
+const fieldValue = z
+  .string()
+  .regex(/^[\t\x20-\x7e\x80-\xff]*$/, { error: 'a header value must not hold control characters' });
+
+const listenAddress = z.union([z.int(), z.string()]).transform((value, context): ListenAddress => {
+  const address = parseListenAddress(value);
+  if (address !== null) return address;
+  context.addIssue({
+    code: 'custom',
+    message: 'expected host:port, :port or unix:/path',
+    input: value,
+  });
+  return z.NEVER;
+});
+
+const targetUrl = z.string().transform((value, context): TargetAddress => {
+  const address = parseTargetAddress(value);
+  if (typeof address !== 'string') return address;
+  context.addIssue({ code: 'custom', message: address, input: value });
+  return z.NEVER;
+});
+
+const target = z
+  .union([
+    targetUrl,
+    z.strictObject({ url: targetUrl, weight: z.int().min(0).max(1000).default(1) }),
+  ])
+  .transform((value) =>
+    'url' in value ? { ...value.url, weight: value.weight } : { ...value, weight: 1 },
+  );
+
+/** The five deadlines where neither upstream nor route says otherwise. */
+const defaultTimeouts = {
+  connectTimeoutMs,
+  headTimeoutMs,
+  firstByteTimeoutMs,
+  idleTimeoutMs,
+  totalTimeoutMs,
+} as const;
+
+const withoutUndefined = <T extends object>(value: T): { [K in keyof T]?: NonNullable<T[K]> } =>
+  Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as {
+    [K in keyof T]?: NonNullable<T[K]>;
+  };
+
+/** The five upstream deadlines; each also per route. */
+const timeouts = z
+  .strictObject({
+    connect: duration.optional().describe('TCP and TLS'),
+    head: duration.optional().describe('request sent to response head'),
+    firstByte: duration.optional().describe('response head to first body byte'),
+    idle: duration.optional().describe('between two body chunks'),
+    total: duration.optional().describe('the whole exchange; 0 turns it off'),
+  })
+  .transform((given) => ({
+    connectTimeoutMs: given.connect,
+    headTimeoutMs: given.head,
+    firstByteTimeoutMs: given.firstByte,
+    idleTimeoutMs: given.idle,
+    totalTimeoutMs: given.total,
+  }));
+
+const health = z
+  .strictObject({
+    path: z.string().startsWith('/').optional().describe('active probe; without it only passive'),
+    interval: duration.default(5000),
+    timeout: duration.default(2000),
+    healthyAfter: count.default(2).describe('successful probes in a row'),
+    unhealthyAfter: count.default(2).describe('failed probes in a row'),
+    ejectAfter: count.default(5).describe('failed requests in a row; passive ejection'),
+    ejectFor: duration.default(10_000).describe('grows with each ejection, up to ten times'),
+  })
+  .transform((given) => ({
+    path: given.path ?? null,
+    intervalMs: given.interval,
+    timeoutMs: given.timeout,
+    healthyAfter: given.healthyAfter,
+    unhealthyAfter: given.unhealthyAfter,
+    ejectAfter: given.ejectAfter,
+    ejectForMs: given.ejectFor,
+  }));
+
+const upstreamLimits = z
+  .strictObject({
+    pending: count.default(1024).describe('requests under way to the whole upstream'),
+    pendingPerTarget: count.default(1024).describe('requests under way to one target'),
+    queue: z.int().min(0).default(queueLengthMax).describe('requests waiting beyond that'),
+    queueWait: duration.default(queueTimeoutMs),
+    connections: count.default(connectionsPerOriginMax).describe('connections to one target'),
+    responseHead: bytes.default(responseHeadBytesMax),
+    poolIdle: duration.default(poolIdleTimeoutMs).describe('idle connections retire after this'),
+  })
+  .transform((given) => ({
+    pendingMax: given.pending,
+    pendingPerTargetMax: given.pendingPerTarget,
+    queueLengthMax: given.queue,
+    queueTimeoutMs: given.queueWait,
+    connectionsMax: given.connections,
+    responseHeadBytesMax: given.responseHead,
+    poolIdleTimeoutMs: given.poolIdle,
+  }));
+
+const retry = z
+  .strictObject({
+    attempts: z.int().min(1).max(10).default(2).describe('tries in all, the first included'),
+    budget: share
+      .default(retryBudgetRatio)
+      .describe('share of active requests that may be retries'),
+    budgetMin: z.int().min(0).default(retryBudgetMin),
+  })
+  .transform((given) => ({
+    attemptsMax: given.attempts,
+    budgetRatio: given.budget,
+    budgetMin: given.budgetMin,
+  }));
+
+const breaker = z
+  .strictObject({
+    errorShare: share.default(0.5).describe('of the last requests, before the breaker opens'),
+    minRequests: count.default(20),
+    window: duration.default(10_000),
+    openFor: duration.default(5000),
+  })
+  .transform((given) => ({
+    errorShare: given.errorShare,
+    requestsMin: given.minRequests,
+    windowMs: given.window,
+    openForMs: given.openFor,
+  }));
+
+const hashOn = z.union(
+  [z.strictObject({ header: fieldName }), z.strictObject({ param: z.string().min(1) })],
+  { error: 'expected { header: name } or { param: name }' },
+);
+
+const upstream = z
+  .strictObject({
+    protocol: z
+      .enum(['openai', 'kserve-v2', 'custom'])
+      .default('custom')
+      .describe('dialect of error bodies'),
+    targets: z.array(target).min(1, { error: 'an upstream needs at least one target' }),
+    balance: z
+      .enum(['round-robin', 'weighted', 'least-pending', 'p2c', 'hash'])
+      .default('least-pending'),
+    hash: hashOn.optional(),
+    timeouts: timeouts.prefault({}),
+    health: health.prefault({}),
+    limits: upstreamLimits.prefault({}),
+    retry: retry.prefault({}),
+    breaker: breaker.optional(),
+    slowStart: duration
+      .default(0)
+      .describe('a target that comes back is given its share over this time'),
+    dnsRefresh: duration.default(30_000).describe('host names are looked up again this often'),
+    pipelining: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(1)
+      .describe('requests in flight per connection; 1 is off'),
+    preserveHost: z.boolean().default(true),
+    tls: z
+      .strictObject({
+        ca: z.string().optional().describe('file of PEM certificates'),
+        cert: z.string().optional(),
+        key: z.string().optional(),
+        serverName: z.string().optional(),
+        verify: z.boolean().default(true),
+      })
+      .optional(),
+  })
+  .transform(({ slowStart, dnsRefresh, timeouts: given, ...rest }) => ({
+    ...rest,
+    slowStartMs: slowStart,
+    dnsRefreshMs: dnsRefresh,
+    timeouts: { ...defaultTimeouts, ...withoutUndefined(given) },
+  }));
+
+const headerRules = z.strictObject({
+  set: z.record(fieldName, fieldValue).default({}),
+  remove: z.array(fieldName).default([]),
+});
+
+const route = z.strictObject({
+  path: z
+    .string()
+    .regex(/^\/[^?#\s]*$/, { error: 'a path starts with / and has no query' })
+    .refine((path) => !path.includes('*') || /^[^*]*\/\*$/.test(path), {
+      error: '* may only stand last, after a /',
+    })
+    .refine((path) => !/(^|\/)\.{1,2}(\/|$)|\/\/|%2e|%2f|%5c|\\/i.test(path), {
+      error: 'a route path must be in normal form: no empty or dot segments, no encoded / \\ .',
+    })
+    .default('/*')
+    .describe('exact /x, prefix /x/*, parameters /models/:name/infer'),
+  host: z.string().min(1).optional().describe('exact host name; without it any'),
+  methods: z.array(z.string().regex(TOKEN)).min(1).optional(),
+  headers: z.record(fieldName, z.string()).default({}).describe('exact values that must be there'),
+  models: z.array(z.string().min(1)).min(1).optional().describe('names or globs such as llama-*'),
+  upstream: z.string(),
+  rewrite: z
+    .strictObject({
+      prefix: z
+        .string()
+        .regex(/^(\/[^?#\s]*)?$/)
+        .optional()
+        .describe('replaces the part before the *'),
+      requestHeaders: headerRules.optional(),
+      responseHeaders: headerRules.optional(),
+    })
+    .optional(),
+  timeouts: timeouts.optional(),
+  retry: retry.optional(),
+  bodyMax: bytes.optional(),
+  sseKeepAlive: duration
+    .optional()
+    .describe('comment sent on event boundaries while the stream is silent'),
+  serverTiming: z.boolean().default(false),
+});
+
+const downstreamLimits = z
+  .strictObject({
+    requestLine: bytes.default(requestLineBytesMax),
+    head: bytes.default(headBytesMax),
+    headers: count.default(headersCountMax),
+    body: bytes.default(bodyBytesMax),
+    connections: count.optional().describe('default: 80 % of the file descriptors, halved'),
+    connectionsPerAddress: count.default(connectionsPerAddressMax),
+    requestsPerConnection: count.default(requestsPerConnectionMax),
+    firstRequest: duration.default(firstRequestTimeoutMs),
+    headTime: duration.default(requestHeadTimeoutMs),
+    bodyGap: duration.default(requestBodyGapTimeoutMs),
+    bodyRate: bytes.default(requestBodyBytesPerSecondMin).describe('bytes per second'),
+    bodyGrace: duration.default(requestBodyGraceMs),
+    keepAlive: duration.default(keepAliveTimeoutMs),
+    writeStall: duration.default(writeStallTimeoutMs),
+  })
+  .transform((given) => ({
+    requestLineBytesMax: given.requestLine,
+    headBytesMax: given.head,
+    headersCountMax: given.headers,
+    bodyBytesMax: given.body,
+    connectionsMax: given.connections ?? null,
+    connectionsPerAddressMax: given.connectionsPerAddress,
+    requestsPerConnectionMax: given.requestsPerConnection,
+    firstRequestTimeoutMs: given.firstRequest,
+    requestHeadTimeoutMs: given.headTime,
+    requestBodyGapTimeoutMs: given.bodyGap,
+    requestBodyBytesPerSecondMin: given.bodyRate,
+    requestBodyGraceMs: given.bodyGrace,
+    keepAliveTimeoutMs: given.keepAlive,
+    writeStallTimeoutMs: given.writeStall,
+  }));
+
+export const gatewaySchema = z.strictObject({
+  listen: z
+    .union([listenAddress, z.array(listenAddress).min(1)])
+    .default({ host: '127.0.0.1', port: 8080, path: null })
+    .transform((value) => (Array.isArray(value) ? value : [value])),
+  admin: listenAddress.optional().describe('health, metrics, status; never on the public listener'),
+  workers: z.int().min(1).max(256).default(1),
+  upstreams: z.record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]*$/), upstream),
+  routes: z.array(route).min(1, { error: 'without a route every request is refused' }),
+  limits: downstreamLimits.prefault({}),
+  trustForwarded: z
+    .array(z.string())
+    .default([])
+    .describe('addresses of proxies whose X-Forwarded-* is kept and appended to'),
+  drain: z
+    .strictObject({
+      announce: duration.default(0).describe('readiness fails this long before accepting stops'),
+      grace: duration.default(30_000).describe('open exchanges may go on this long'),
+    })
+    .prefault({})
+    .transform((given) => ({ announceMs: given.announce, graceMs: given.grace })),
+  accessLog: z
+    .union([
+      z.literal('off'),
+      z.literal('stdout'),
+      z.string().startsWith('/'),
+      z.string().startsWith('./'),
+    ])
+    .default('off')
+    .describe('off, stdout or a file; SIGUSR2 reopens it'),
+});
+
+/** What a user writes. */
+export type GatewayConfigInput = z.input<typeof gatewaySchema>;
+/** Validated, with defaults, numbers in the unit their name says. */
+export type GatewayConfig = z.output<typeof gatewaySchema>;
+export type UpstreamConfig = GatewayConfig['upstreams'][string];
+export type RouteConfig = GatewayConfig['routes'][number];
+export type TargetConfig = UpstreamConfig['targets'][number];
+
+/** JSON Schema (2020-12) of the file, for editors. */
+export function gatewayJsonSchema(): object {
+  return z.toJSONSchema(gatewaySchema, { io: 'input', unrepresentable: 'any' });
+}
