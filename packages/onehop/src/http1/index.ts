@@ -1,1 +1,40 @@
+/** The door of the HTTP/1.1 codec: parsers, writers and what they share. No I/O, no timers. */
+
+export {
+  CHUNK_END,
+  CHUNK_HEAD_BYTES_MAX,
+  chunkHead,
+  LAST_CHUNK,
+  TrailerWriter,
+  writeChunkHead,
+} from './chunk-writer.ts';
+export { Chunk, ChunkedDecoder } from './chunked-decoder.ts';
+export { isFieldValue, isTarget, isToken } from './field-text.ts';
+export { Connection, FieldBlock, HeadWriter, reasonOf, writeInto } from './head-writer.ts';
+export {
+  equalsLower,
+  Framing,
+  HeaderTable,
+  MessageHead,
+  RequestHead,
+  ResponseHead,
+  TargetForm,
+} from './header-table.ts';
+export { HOP_BY_HOP, HopByHopFilter, isNominated } from './hop-by-hop.ts';
+export { KNOWN_FIELD_NAMES, KnownField, knownFieldOf, knownFieldOfName } from './known-field.ts';
+export { type ParserLimits, requestLimits, responseLimits } from './limits.ts';
+export {
+  errorReply,
+  errorReplyOfStatus,
+  errorReplyStatus,
+  PARSE_ERRORS,
+  ParseError,
+  parseErrorReason,
+  requestErrorCode,
+  responseError,
+  responseErrorCode,
+} from './parse-error.ts';
+export { METHOD_BYTES_MAX, RequestParser } from './request-parser.ts';
+export { ResponseParser } from './response-parser.ts';
+export { FORBIDDEN_IN_TRAILERS } from './trailer-fields.ts';
 export * from './types.ts';

@@ -1,0 +1,271 @@
+import { isFieldValue, isTarget, isToken } from './field-text.ts';
+import { Framing, type HeaderTable } from './header-table.ts';
+import { HOP_BY_HOP, type HopByHopFilter } from './hop-by-hop.ts';
+import { KnownField, knownFieldOfName } from './known-field.ts';
+import { ParseError } from './parse-error.ts';
+
+/** What the head says about the connection. HTTP/1.1 keeps it open by saying nothing. */
+export const Connection = { KeepAlive: 0, Close: 1, Upgrade: 2 } as const;
+export type Connection = (typeof Connection)[keyof typeof Connection];
+
+/** Fields that {@link HeadWriter.end} alone writes. */
+const RESERVED = HOP_BY_HOP.slice();
+RESERVED[KnownField.ContentLength] = 1;
+
+/** Reason phrases that are prepared with their status line. */
+const PHRASES: Readonly<Record<number, string>> = {
+  100: 'Continue',
+  101: 'Switching Protocols',
+  103: 'Early Hints',
+  200: 'OK',
+  201: 'Created',
+  202: 'Accepted',
+  204: 'No Content',
+  206: 'Partial Content',
+  301: 'Moved Permanently',
+  302: 'Found',
+  303: 'See Other',
+  304: 'Not Modified',
+  307: 'Temporary Redirect',
+  308: 'Permanent Redirect',
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  409: 'Conflict',
+  413: 'Content Too Large',
+  414: 'URI Too Long',
+  415: 'Unsupported Media Type',
+  417: 'Expectation Failed',
+  421: 'Misdirected Request',
+  422: 'Unprocessable Content',
+  426: 'Upgrade Required',
+  429: 'Too Many Requests',
+  431: 'Request Header Fields Too Large',
+  500: 'Internal Server Error',
+  501: 'Not Implemented',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
+  505: 'HTTP Version Not Supported',
+};
+const STATUS_LINES: string[] = [];
+for (let status = 100; status < 600; status++) {
+  STATUS_LINES[status - 100] = `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n`;
+}
+
+/** The usual reason phrase of a status; empty when there is none. */
+export function reasonOf(status: number): string {
+  return PHRASES[status] ?? '';
+}
+
+/**
+ * Fields that were checked once and are sent often: default headers of a client, headers a route
+ * adds. `errorCode` is 0 or says why the fields cannot be sent; then `text` is empty.
+ */
+export class FieldBlock {
+  readonly text: string;
+  readonly errorCode: number;
+
+  /** `pairs`: name, value, name, value … */
+  constructor(pairs: readonly string[]) {
+    let text = '';
+    let error = 0;
+    for (let i = 0; i < pairs.length && error === 0; i += 2) {
+      error = fieldError(pairs[i]!, pairs[i + 1]!, true);
+      text += `${pairs[i]}: ${pairs[i + 1]}\r\n`;
+    }
+    this.errorCode = error;
+    this.text = error === 0 ? text : '';
+  }
+}
+
+/** Why a field cannot be sent, or 0. */
+function fieldError(name: string, value: string, isRequest: boolean): number {
+  const id = knownFieldOfName(name);
+  if (id === 0) {
+    if (!isToken(name)) return ParseError.InvalidName;
+  } else if (RESERVED[id] === 1 || (isRequest && id === KnownField.Host)) {
+    return ParseError.ReservedField;
+  }
+  return isFieldValue(value) ? 0 : ParseError.InvalidValue;
+}
+
+/**
+ * Builds request and response heads, and is the only place where framing and hop-by-hop fields are
+ * written. Nothing invalid can leave: names must be tokens, values free of controls, the target one
+ * word; the first fault is kept in {@link errorCode}, later calls do nothing and the result is empty.
+ * One writer is reused for any number of heads.
+ *
+ * ```ts
+ * writer.beginRequest('POST', '/v1/x', 'api.test');
+ * writer.field('content-type', 'application/json');
+ * const head = writer.end(Framing.Length, 12, Connection.KeepAlive);
+ * if (writer.errorCode !== 0) ...
+ * ```
+ * The result is a latin1 string for `socket.writeLatin1`; {@link writeInto} puts it into bytes.
+ */
+export class HeadWriter {
+  /** 0 or the first {@link ParseError} since `begin`. */
+  errorCode = 0;
+  private text = '';
+  private isRequest = false;
+  private status = 0;
+  private peerMinor = 1;
+  private protocol = '';
+  private teTrailers = false;
+  private keepAliveSeconds = 0;
+
+  /** Starts a request. `host` is the Host field: host and, unless it is the default, port. */
+  beginRequest(method: string, target: string, host: string): void {
+    this.reset(true);
+    if (!isToken(method) || !isTarget(target)) this.errorCode = ParseError.InvalidName;
+    else if (host.length === 0 || !isFieldValue(host)) this.errorCode = ParseError.InvalidValue;
+    else this.text = `${method} ${target} HTTP/1.1\r\nhost: ${host}\r\n`;
+  }
+
+  /**
+   * Starts a response; the version sent is always 1.1. `reason` null takes the usual phrase.
+   * `peerMinor` is the minor version of the request: HTTP/1.0 is never sent chunks or 1xx.
+   */
+  beginResponse(status: number, reason: string | null = null, peerMinor = 1): void {
+    this.reset(false);
+    this.status = status;
+    this.peerMinor = peerMinor;
+    const line = STATUS_LINES[status - 100];
+    if (line === undefined || (status < 200 && peerMinor === 0)) {
+      this.errorCode = ParseError.InvalidFraming;
+    } else if (reason === null) this.text = line;
+    else if (isFieldValue(reason)) this.text = `HTTP/1.1 ${status} ${reason}\r\n`;
+    else this.errorCode = ParseError.InvalidValue;
+  }
+
+  private reset(isRequest: boolean): void {
+    this.errorCode = 0;
+    this.text = '';
+    this.isRequest = isRequest;
+    this.status = 0;
+    this.peerMinor = 1;
+    this.protocol = '';
+    this.teTrailers = false;
+    this.keepAliveSeconds = 0;
+  }
+
+  /** Adds one field. Framing, Connection and, in requests, Host are refused (ReservedField). */
+  field(name: string, value: string): void {
+    if (this.errorCode !== 0) return;
+    const error = fieldError(name, value, this.isRequest);
+    if (error !== 0) this.errorCode = error;
+    else this.text += `${name}: ${value}\r\n`;
+  }
+
+  /** Adds fields that were checked when the block was made. */
+  block(block: FieldBlock): void {
+    if (this.errorCode !== 0) return;
+    if (block.errorCode !== 0) this.errorCode = block.errorCode;
+    else this.text += block.text;
+  }
+
+  /**
+   * Adds field `index` of a parsed head as it was sent. The parser has checked it, so this only
+   * refuses what {@link end} writes itself.
+   */
+  copy(head: HeaderTable, index: number): void {
+    if (this.errorCode !== 0) return;
+    const id = head.ids[index]!;
+    if (RESERVED[id] === 1 || (this.isRequest && id === KnownField.Host)) {
+      this.errorCode = ParseError.ReservedField;
+      return;
+    }
+    this.text += `${head.name(index)}: ${head.value(index)}\r\n`;
+  }
+
+  /**
+   * Adds every end-to-end field of a parsed head except Content-Length, Host (in requests) and those
+   * that `drop` (indexed by {@link KnownField}) marks. `filter` must have been applied to `head`.
+   */
+  copyEndToEnd(head: HeaderTable, filter: HopByHopFilter, drop: Uint8Array | null = null): void {
+    if (this.errorCode !== 0) return;
+    let text = this.text;
+    for (let i = 0; i < head.count; i++) {
+      const id = head.ids[i]!;
+      if (id !== 0) {
+        if (RESERVED[id] === 1 || (this.isRequest && id === KnownField.Host)) continue;
+        if (drop !== null && drop[id] === 1) continue;
+      }
+      if (!filter.isHopByHop(i)) text += `${head.name(i)}: ${head.value(i)}\r\n`;
+    }
+    this.text = text;
+  }
+
+  /** Offers or accepts another protocol; `end` then needs Connection.Upgrade. */
+  upgrade(protocol: string): void {
+    if (this.errorCode !== 0) return;
+    if (protocol.length === 0 || !isFieldValue(protocol)) this.errorCode = ParseError.InvalidValue;
+    else this.protocol = protocol;
+  }
+
+  /** Says that trailers are understood (RFC 9110 section 10.1.4). Requests only. */
+  acceptTrailers(): void {
+    this.teTrailers = true;
+  }
+
+  /** Tells the peer how long the connection may idle. */
+  keepAliveTimeout(seconds: number): void {
+    this.keepAliveSeconds = seconds;
+  }
+
+  /**
+   * Writes framing and connection fields and returns the head, or '' when {@link errorCode} is set.
+   * Length needs a whole number >= 0. A response to HEAD passes the framing its GET would have.
+   * InvalidFraming: Close or Tunnel in a request; a body in 1xx or 204; chunks for HTTP/1.0.
+   */
+  end(framing: Framing, contentLength: number, connection: Connection): string {
+    if (this.errorCode === 0)
+      this.errorCode = this.framingError(framing, contentLength, connection);
+    if (this.errorCode !== 0) return '';
+    let text = this.text;
+    this.text = '';
+    if (framing === Framing.Length) text += `content-length: ${contentLength}\r\n`;
+    else if (framing === Framing.Chunked) text += 'transfer-encoding: chunked\r\n';
+    if (connection === Connection.Upgrade) {
+      text += `connection: upgrade\r\nupgrade: ${this.protocol}\r\n`;
+    } else if (this.teTrailers) {
+      text +=
+        connection === Connection.Close ? 'te: trailers\r\nconnection: te, close\r\n' : TE_ONLY;
+    } else if (connection === Connection.Close || framing === Framing.Close) {
+      text += 'connection: close\r\n';
+    } else if (this.keepAliveSeconds > 0) {
+      text += `keep-alive: timeout=${this.keepAliveSeconds}\r\n`;
+    }
+    return `${text}\r\n`;
+  }
+
+  private framingError(framing: Framing, length: number, connection: Connection): number {
+    const { status } = this;
+    let ok = connection !== Connection.Upgrade || this.protocol !== '';
+    if (framing === Framing.Length) ok &&= length >= 0 && Number.isSafeInteger(length);
+    if (this.isRequest) {
+      ok &&= framing <= Framing.Chunked;
+      if (connection === Connection.Upgrade) ok &&= framing === Framing.None;
+    } else {
+      if (status < 200 || status === 204) ok &&= framing === Framing.None || status === 101;
+      if (status === 101) ok &&= framing === Framing.Tunnel && connection === Connection.Upgrade;
+      if (framing === Framing.Chunked) ok &&= this.peerMinor === 1;
+    }
+    return ok ? 0 : ParseError.InvalidFraming;
+  }
+}
+
+const TE_ONLY = 'te: trailers\r\nconnection: te\r\n';
+
+/**
+ * Puts a head (or any latin1 string) into `bytes` at `offset` and returns the offset behind it, or
+ * -1 when it does not fit.
+ */
+export function writeInto(bytes: Buffer, offset: number, head: string): number {
+  if (head.length > bytes.length - offset) return -1;
+  return offset + bytes.write(head, offset, head.length, 'latin1');
+}
