@@ -41,6 +41,19 @@ export function expandedTail(confidence: number, count: number): number {
   return normalCdf(-Math.sqrt(count / (count - 1)) * t);
 }
 
+/** Insertion sort: for a handful of rounds many times faster than a typed array's own sort. */
+function medianInPlace(sample: Float64Array): number {
+  if (sample.length > 40) return median(sample);
+  for (let i = 1; i < sample.length; i++) {
+    const value = sample[i]!;
+    let at = i;
+    for (; at > 0 && sample[at - 1]! > value; at--) sample[at] = sample[at - 1]!;
+    sample[at] = value;
+  }
+  const middle = sample.length >> 1;
+  return sample.length % 2 === 1 ? sample[middle]! : (sample[middle - 1]! + sample[middle]!) / 2;
+}
+
 /**
  * Bootstrap interval of a statistic over rounds.
  * @returns null below two values, where nothing can be said about spread
@@ -62,7 +75,7 @@ export function bootstrap(
       estimates[row] = total / count;
     } else {
       for (let i = 0; i < count; i++) sample[i] = values[indices[row * count + i]!]!;
-      estimates[row] = median(sample);
+      estimates[row] = medianInPlace(sample);
     }
   }
   estimates.sort();

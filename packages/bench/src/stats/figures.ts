@@ -1,0 +1,98 @@
+/** Measurements turned round: one figure per cell, entry and round. */
+import type { Cell, Entry, Measurement, StudyResults } from '../results/index.ts';
+import type { ByRound } from './compare.ts';
+
+export interface Metric {
+  id: 'cpu' | 'rps';
+  title: string;
+  unit: string;
+  lowerIsBetter: boolean;
+  of(measurement: Measurement): number | null;
+}
+
+/** Primary: the steadiest figure on a machine whose cores are shared. */
+export const CPU: Metric = {
+  id: 'cpu',
+  title: 'CPU per request',
+  unit: 'µs',
+  lowerIsBetter: true,
+  of: ({ api }) => (api === null ? null : api.cpuPerRequestUs),
+};
+
+/** Co-primary. */
+export const RPS: Metric = {
+  id: 'rps',
+  title: 'requests per second',
+  unit: '/s',
+  lowerIsBetter: false,
+  of: ({ requestsPerS }) => requestsPerS,
+};
+
+/** Measurements of one study by cell and entry, in run order; a repeated run replaces the first. */
+export class Figures {
+  readonly results: StudyResults;
+  readonly #runs = new Map<string, Map<number, Measurement>>();
+
+  constructor(results: StudyResults) {
+    this.results = results;
+    const inOrder = [...results.measurements].sort((a, b) => a.order - b.order);
+    for (const measurement of inOrder) {
+      const key = `${measurement.cell}\n${measurement.entry}`;
+      let byRound = this.#runs.get(key);
+      if (byRound === undefined) {
+        byRound = new Map();
+        this.#runs.set(key, byRound);
+      }
+      byRound.set(measurement.round, measurement);
+    }
+  }
+
+  /** Runs of an entry in a cell, in run order. */
+  runs(cell: string, entry: string): Measurement[] {
+    return [...(this.#runs.get(`${cell}\n${entry}`)?.values() ?? [])];
+  }
+
+  /** One value per round; rounds where the entry did no work are missing. */
+  byRound(cell: string, entry: string, of: (m: Measurement) => number | null): ByRound {
+    const values = new Map<number, number>();
+    for (const measurement of this.runs(cell, entry)) {
+      const value = measurement.completed > 0 ? of(measurement) : null;
+      if (value !== null && value > 0) values.set(measurement.round, value);
+    }
+    return values;
+  }
+
+  entry(id: string): Entry {
+    return this.results.entries.find((entry) => entry.id === id)!;
+  }
+
+  contestants(): Entry[] {
+    return this.results.entries.filter(({ role }) => role === 'contestant');
+  }
+
+  twin(): Entry | null {
+    return this.results.entries.find(({ role }) => role === 'twin') ?? null;
+  }
+}
+
+/** Requests that did not end in a valid answer. */
+export function errorsOf(run: Measurement): number {
+  const failed = Object.values(run.errorCounts).reduce((total, count) => total + count, 0);
+  return failed + run.completed - run.valid;
+}
+
+/**
+ * The cell the verdict is drawn from: closed loop, no added upstream latency, connections closest to
+ * 50 (by ratio), then the most requests.
+ */
+export function headlineCell(results: StudyResults): Cell | null {
+  const measured = new Set(results.measurements.map(({ cell }) => cell));
+  const closed = results.cells.filter(({ id, kind }) => kind === 'closed' && measured.has(id));
+  const prompt = closed.filter(({ upstreamLatencyMs }) => upstreamLatencyMs === 0);
+  const candidates = prompt.length > 0 ? prompt : closed;
+  const distance = (cell: Cell) => Math.abs(Math.log(cell.connections / 50));
+  const sorted = [...candidates].sort(
+    (a, b) => distance(a) - distance(b) || (b.requests ?? 0) - (a.requests ?? 0),
+  );
+  return sorted[0] ?? null;
+}
