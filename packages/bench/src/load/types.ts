@@ -66,6 +66,11 @@ export interface LoadPlan {
   keepSamples: boolean;
   /** Add the 2xx / not 2xx maps to the oha shape. */
   successBreakdown: boolean;
+  /**
+   * POSTed one after the other when the warm-up has drained and before the first measured request:
+   * servers reset their counters, so that what they report covers exactly the measured window.
+   */
+  resetUrls?: readonly string[];
 }
 
 /** Column-wise, one entry per completed request in completion order; times in ms from the start. */
