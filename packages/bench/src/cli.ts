@@ -3,6 +3,7 @@
  * `process.exitCode` when they end otherwise than fine, or throw a {@link CliError}.
  */
 import { Command, CommanderError } from 'commander';
+import { registerApi } from './api/command.ts';
 import { CliError } from './cli-error.ts';
 import { registerCalibrate, registerImport, registerLoad } from './load/command.ts';
 
@@ -11,6 +12,7 @@ export function createProgram(): Command {
     .description('The lab: load generator, HTTP client study, reports')
     .enablePositionalOptions()
     .exitOverride();
+  registerApi(program);
   registerLoad(program);
   registerImport(program);
   registerCalibrate(program);

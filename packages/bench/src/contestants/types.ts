@@ -27,7 +27,8 @@ export interface Forwarder {
   close(): Promise<void> | void;
 }
 
-export interface Contestant {
+/** What is known of a contestant without loading its client; Python peers have only this half. */
+export interface ContestantInfo {
   /** Name in URLs, file names and reports: lower case, digits and dashes. */
   readonly name: string;
   /** npm or PyPI package whose installed version is recorded; null when built into the runtime. */
@@ -37,5 +38,8 @@ export interface Contestant {
   readonly protocol: UpstreamProtocol;
   /** One line for the report: which call is used and what had to be set to make it fair. */
   readonly note: string;
+}
+
+export interface Contestant extends ContestantInfo {
   open(options: ForwarderOptions): Forwarder | Promise<Forwarder>;
 }

@@ -1,0 +1,79 @@
+/**
+ * An upstream for clients of HTTP/2: the study's `GET /request_response/` over cleartext HTTP/2 with
+ * prior knowledge, on node:http2. `GET /_onehop/stats/` says what it saw since
+ * `POST /_onehop/stats/reset/`, over the same protocol.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Http2Session, ServerHttp2Stream } from 'node:http2';
+import { createServer } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { readInteger } from './config.ts';
+import type { RunningServer } from './program.ts';
+import { explainListenError, runServerProgram } from './program.ts';
+
+export interface UpstreamStats {
+  requests: number;
+  connectionsOpened: number;
+  /** Most requests that were open at the same time. */
+  concurrencyPeak: number;
+}
+
+function respond(stream: ServerHttp2Stream, status: number, body: unknown): void {
+  if (stream.destroyed) return;
+  stream.respond({ ':status': status, 'content-type': 'application/json' });
+  stream.end(JSON.stringify(body));
+}
+
+/** Environment: API_HOST, API_PORT (as the API server's), ONEHOP_LATENCY_MS (default 0). */
+export async function startH2Upstream(env: NodeJS.ProcessEnv): Promise<RunningServer> {
+  const host = env['API_HOST'] || '127.0.0.1';
+  const port = readInteger(env, 'API_PORT', 8000, 0, 65535);
+  const latencyMs = readInteger(env, 'ONEHOP_LATENCY_MS', 0, 0, 600_000);
+  const stats: UpstreamStats = { requests: 0, connectionsOpened: 0, concurrencyPeak: 0 };
+  const sessions = new Set<Http2Session>();
+  let concurrency = 0;
+
+  async function answer(stream: ServerHttp2Stream): Promise<void> {
+    stats.requests++;
+    concurrency++;
+    stats.concurrencyPeak = Math.max(stats.concurrencyPeak, concurrency);
+    stream.on('close', () => concurrency--);
+    if (latencyMs > 0) await sleep(latencyMs);
+    respond(stream, 200, { message: randomUUID() });
+  }
+
+  const server = createServer();
+  server.on('session', (session) => {
+    stats.connectionsOpened++;
+    sessions.add(session);
+    session.on('close', () => sessions.delete(session));
+  });
+  server.on('stream', (stream, headers) => {
+    stream.on('error', () => stream.destroy());
+    const route = `${headers[':method']} ${headers[':path']}`;
+    if (route === 'GET /request_response/') answer(stream).catch(() => stream.destroy());
+    else if (route === 'GET /_onehop/stats/') respond(stream, 200, stats);
+    else if (route === 'POST /_onehop/stats/reset/') {
+      Object.assign(stats, { requests: 0, connectionsOpened: 0, concurrencyPeak: concurrency });
+      respond(stream, 200, { reset: true });
+    } else respond(stream, 404, { error: { message: `no such path: ${headers[':path']}` } });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(explainListenError(error, host, port)));
+    server.listen({ host, port, backlog: 4096 }, resolve);
+  });
+  return {
+    host,
+    port: (server.address() as AddressInfo).port,
+    close() {
+      for (const session of sessions) session.destroy();
+      return new Promise((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await runServerProgram('h2 upstream', () => startH2Upstream(process.env));
+}

@@ -1,0 +1,9 @@
+export {
+  type LaunchCommand,
+  type LaunchOptions,
+  launch,
+  launchCommand,
+  type ServerProcess,
+  type ServerProgram,
+} from './launch.ts';
+export type { ApiMeasure } from './measure.ts';

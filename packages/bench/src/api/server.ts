@@ -1,0 +1,143 @@
+/**
+ * The study's server: `GET /request_response/` answers, `GET /send_request/<client>/` forwards to
+ * another instance's `/request_response/` with the named client. Run twice it is upstream and API.
+ */
+import { randomUUID } from 'node:crypto';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import { Type } from '@fastify/type-provider-typebox';
+import type { FastifyInstance, FastifyReply, onRouteHookHandler } from 'fastify';
+import Fastify from 'fastify';
+import type { TSchema } from 'typebox';
+import type { Validator } from 'typebox/compile';
+import { Compile } from 'typebox/compile';
+import { describeFailure, UpstreamBodyError } from '../contestants/index.ts';
+import { createClientSet, ModeUnsupportedError } from './client-set.ts';
+import type { ApiConfig } from './config.ts';
+import { startMeasureProbe } from './measure.ts';
+import { ErrorResponse, MessageResponse, SendResponse, UpstreamErrorResponse } from './models.ts';
+
+const checkMessage = Compile(MessageResponse);
+
+/**
+ * Gives each route a hook that checks what a handler answers against the model of its status, as
+ * FastAPI does with response models. Fastify alone only serialises by it.
+ */
+const validateResponses: onRouteHookHandler = (route) => {
+  const models = route.schema?.response as Record<string, TSchema> | undefined;
+  if (models === undefined) return;
+  const validators = new Map<number, Validator>();
+  for (const [status, model] of Object.entries(models)) {
+    validators.set(Number(status), Compile(model));
+  }
+  route.preSerialization = (_request, reply, payload, done) => {
+    const validator = validators.get(reply.statusCode);
+    if (validator === undefined || validator.Check(payload)) done(null, payload);
+    else done(new Error(`the response of status ${reply.statusCode} does not match its model`));
+  };
+};
+
+async function addDocumentation(app: FastifyInstance): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'onehop study API',
+        description: 'Forwards a request to an upstream with the HTTP client of your choice.',
+        version: '1.0.0',
+      },
+    },
+  });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    // The page must work offline: no badge that asks an outside validator.
+    uiConfig: { validatorUrl: null, docExpansion: 'list' },
+    staticCSP: true,
+  });
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+}
+
+function addStudyRoutes(instance: FastifyInstance, config: ApiConfig): void {
+  const app = instance.withTypeProvider<TypeBoxTypeProvider>();
+  const upstream = `${config.requestUrl}request_response/`;
+  const clients = createClientSet(config.reuse, {
+    baseUrl: config.requestUrl,
+    connectionsMax: config.connectionsMax,
+    timeoutMs: config.timeoutMs,
+  });
+  app.addHook('onClose', () => clients.close());
+
+  app.get(
+    '/request_response/',
+    { schema: { summary: 'Answer with a message', response: { 200: MessageResponse } } },
+    () => ({ message: randomUUID() }),
+  );
+
+  app.get(
+    '/send_request/:client/',
+    {
+      schema: {
+        summary: 'Forward to the upstream and answer with its message',
+        params: Type.Object({
+          client: Type.String({ description: `One of: ${config.clients.join(', ')}` }),
+        }),
+        response: { 200: SendResponse, 404: ErrorResponse, 502: UpstreamErrorResponse },
+      },
+    },
+    async (request, reply) => {
+      const { client } = request.params;
+      if (!config.clients.includes(client)) {
+        const message = `unknown client "${client}"; known: ${config.clients.join(', ')}`;
+        return reply.code(404).send({ error: { message, known: [...config.clients] } });
+      }
+      try {
+        const answer = await clients.getJson(client, 'request_response/');
+        if (!checkMessage.Check(answer)) {
+          throw new UpstreamBodyError('the body is not {"message": "<text>"}');
+        }
+        return { status: 1 as const, message: answer.message };
+      } catch (error) {
+        if (error instanceof ModeUnsupportedError) {
+          return reply.code(404).send({ error: { message: error.message } });
+        }
+        return reply.code(502).send({ error: { upstream, client, ...describeFailure(error) } });
+      }
+    },
+  );
+}
+
+function addMeasureRoutes(app: FastifyInstance): void {
+  const probe = startMeasureProbe();
+  app.addHook('onClose', () => probe.close());
+  app.get('/_onehop/measure/', { schema: { hide: true } }, () => probe.read());
+  app.post('/_onehop/measure/reset/', { schema: { hide: true } }, () => {
+    probe.reset();
+    return { reset: true };
+  });
+}
+
+/** Paths that exist with a trailing slash are redirected to it, as FastAPI does. */
+function answerNotFound(url: string, reply: FastifyReply): FastifyReply {
+  const [path = '/', query] = url.split('?', 2);
+  if (/^\/(request_response|send_request\/[^/]+)$/.test(path)) {
+    return reply.redirect(`${path}/${query === undefined ? '' : `?${query}`}`, 307);
+  }
+  return reply.code(404).send({ error: { message: `no such path: ${path}` } });
+}
+
+/** Builds the server without listening. Clients are opened at their first request. */
+export async function buildApi(config: ApiConfig): Promise<FastifyInstance> {
+  // Keep-alive sockets must not hold up a stop.
+  const app = Fastify({ forceCloseConnections: true });
+  app.addHook('onRoute', validateResponses);
+  app.setNotFoundHandler((request, reply) => answerNotFound(request.url, reply));
+  app.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) => {
+    const status = error.statusCode ?? 500;
+    return reply.code(status).send({ error: { message: error.message } });
+  });
+  await addDocumentation(app);
+  addStudyRoutes(app, config);
+  if (config.measure) addMeasureRoutes(app);
+  return app;
+}

@@ -1,0 +1,18 @@
+export { describeFailure, UpstreamBodyError, UpstreamStatusError } from './failure.ts';
+export {
+  contestantNames,
+  contestantSource,
+  contestantVersion,
+  currentRuntime,
+  loadContestant,
+  loadContestants,
+} from './registry.ts';
+export type {
+  Contestant,
+  ContestantInfo,
+  Forwarder,
+  ForwarderOptions,
+  ReuseMode,
+  Runtime,
+  UpstreamProtocol,
+} from './types.ts';

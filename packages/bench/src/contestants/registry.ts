@@ -1,0 +1,91 @@
+/**
+ * The list of contestants. A client's module is loaded only when it is asked for, so that the API
+ * process of one contestant does not carry the memory and start-up cost of all the others.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Contestant, Runtime } from './types.ts';
+
+type Load = () => Promise<{ contestant: Contestant }>;
+type Row = readonly [runtimes: readonly Runtime[], load: Load];
+
+const node: readonly Runtime[] = ['node'];
+const bun: readonly Runtime[] = ['bun'];
+const both: readonly Runtime[] = ['node', 'bun'];
+
+// Runtimes are repeated here so that a name can be refused without loading its client; a test keeps
+// them equal to what the adapter says.
+const rows: Record<string, Row> = {
+  'node-http': [both, () => import('./node-http.ts')],
+  fetch: [node, () => import('./fetch.ts')],
+  'undici-request': [node, () => import('./undici-request.ts')],
+  'bun-fetch': [bun, () => import('./bun-fetch.ts')],
+};
+
+/** The runtime this process is. */
+export function currentRuntime(): Exclude<Runtime, 'python'> {
+  return process.versions['bun'] === undefined ? 'node' : 'bun';
+}
+
+/** Names of all contestants that run on `runtime` (default: on any but Python), in table order. */
+export function contestantNames(runtime?: Runtime): string[] {
+  const names = Object.keys(rows);
+  return runtime === undefined ? names : names.filter((name) => rows[name]![0].includes(runtime));
+}
+
+/** Loads one contestant and the client behind it; null when no contestant has that name. */
+export async function loadContestant(name: string): Promise<Contestant | null> {
+  if (!Object.hasOwn(rows, name)) return null;
+  return (await rows[name]![1]()).contestant;
+}
+
+/** Loads every contestant, or those of one runtime. */
+export async function loadContestants(runtime?: Runtime): Promise<Contestant[]> {
+  const modules = contestantNames(runtime).map((name) => rows[name]![1]());
+  return (await Promise.all(modules)).map((module) => module.contestant);
+}
+
+/** Version of an npm package as installed beside us; null when it is not installed. */
+export function installedVersion(packageName: string): string | null {
+  try {
+    let dir = dirname(fileURLToPath(import.meta.resolve(packageName)));
+    for (;;) {
+      const file = join(dir, 'package.json');
+      if (existsSync(file)) {
+        const manifest = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+        if (manifest['name'] === packageName) return String(manifest['version']);
+      }
+      const parent = dirname(dir);
+      if (parent === dir) return null;
+      dir = parent;
+    }
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The version to record for a contestant: of its package, or of the runtime when it is built in
+ * (`runtimeVersions` defaults to this process's `process.versions`).
+ */
+export function contestantVersion(
+  contestant: Pick<Contestant, 'package'>,
+  runtime: Runtime,
+  runtimeVersions: Readonly<Record<string, string | undefined>> = process.versions,
+): string | null {
+  if (contestant.package !== null) return installedVersion(contestant.package);
+  return runtimeVersions[runtime] ?? null;
+}
+
+/** The adapter's source for the report: the TypeScript when at hand, else what runs. */
+export function contestantSource(name: string): string | null {
+  if (!Object.hasOwn(rows, name)) return null;
+  const here = dirname(fileURLToPath(import.meta.url));
+  const candidates = [
+    join(here, '..', '..', 'src', 'contestants', `${name}.ts`),
+    join(here, `${name}.js`),
+  ];
+  const file = candidates.find((path) => existsSync(path));
+  return file === undefined ? null : readFileSync(file, 'utf8');
+}
