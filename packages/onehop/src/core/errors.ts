@@ -105,6 +105,12 @@ export const ERRORS = {
     'never',
     'An argument is of the wrong type or out of range.',
   ),
+  SEND_QUEUE_FULL: spec(
+    'internal',
+    502,
+    'never',
+    'More was written to a connection than its peer takes and sendQueueBytesMax allows.',
+  ),
   // Listening.
   ADDRESS_IN_USE: spec('internal', 500, 'never', 'Another process listens on that address.'),
   LISTEN_FAILED: spec('internal', 500, 'never', 'The listener could not be opened.'),

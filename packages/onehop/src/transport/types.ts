@@ -38,7 +38,8 @@ export interface Socket<State> {
   readonly alpnProtocol: string;
   /**
    * Sends `bytes[start, end)`. The transport owns the range until `drain` (or, for `Flushed`, not
-   * beyond the call): do not overwrite it while it is queued.
+   * beyond the call): do not overwrite it while it is queued. Bytes borrowed in `data` may be passed
+   * on as they are: the transport copies what it cannot send at once.
    */
   write(bytes: Uint8Array, start: number, end: number): WriteStatus;
   /** Sends a string of code points 0-255, one byte each: heads and small bodies in one call. */
@@ -51,7 +52,10 @@ export interface Socket<State> {
   resume(): void;
   /** Half-closes after the send queue is flushed. */
   end(): void;
-  /** Drops the connection now, queued bytes included; `close` follows. `reset` sends RST. */
+  /**
+   * Drops the connection now, queued bytes included; `close(null)` follows, not synchronously, and
+   * nothing else. `reset` sends RST where there is one: TCP, without TLS.
+   */
   destroy(reset?: boolean): void;
   /** Whether idle connections keep the process alive. Sockets start out ref'd. */
   ref(): void;
@@ -77,7 +81,11 @@ export interface ConnectOptions {
   /** Path of a Unix socket, instead of host and port. */
   path?: string;
   tls?: TlsOptions;
-  /** Send queue limit; beyond it the socket is destroyed. Default {@link sendQueueBytesMax}. */
+  /**
+   * Send queue limit; a write that would make the queue longer destroys the socket with
+   * SEND_QUEUE_FULL. A write into an empty queue is always taken, however big: its memory is the
+   * caller's already. Default {@link sendQueueBytesMax}.
+   */
   sendQueueBytesMax?: number;
 }
 
@@ -99,6 +107,9 @@ export interface Listener {
   readonly path: string | null;
   /** Stops accepting; open sockets live on. Resolves when the address is free again. */
   close(): Promise<void>;
+  /** Whether listening keeps the process alive. Listeners start out ref'd. */
+  ref(): void;
+  unref(): void;
 }
 
 export interface Transport {
@@ -125,4 +136,5 @@ export interface Transport {
   ): Promise<Listener>;
 }
 
+/** Default bound of what may wait in the send queue of one socket. */
 export const sendQueueBytesMax = 16 * 1024 * 1024;

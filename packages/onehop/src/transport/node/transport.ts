@@ -1,3 +1,204 @@
-import type { Transport } from '../types.ts';
+/** The seam on `node:net` and `node:tls`. */
+import cluster from 'node:cluster';
+import {
+  createServer,
+  isIP,
+  type ListenOptions as NetListenOptions,
+  Socket as NetSocket,
+} from 'node:net';
+import { type ConnectionOptions, connect, createSecureContext, type SecureContext } from 'node:tls';
+import { OnehopError, systemClock } from '../../core/index.ts';
+import { describeTarget, listenError } from '../errors.ts';
+import {
+  type ConnectOptions,
+  type Listener,
+  type ListenOptions,
+  type SocketHandlers,
+  sendQueueBytesMax,
+  type TlsOptions,
+  type Transport,
+} from '../types.ts';
+import { takeAccepts } from './handle.ts';
+import { NodeSocket, onData, onOpen, onRead, readBuffer } from './socket.ts';
 
-export declare const transport: Transport;
+export interface NodeTransportOptions {
+  /** Use the undocumented shortcuts of `handle.ts`. False is for tests and for comparison. */
+  direct: boolean;
+}
+
+/** Parsing a bundle of certificates takes milliseconds, so once per options object. */
+const contexts = new WeakMap<TlsOptions, SecureContext>();
+
+function contextOf(tls: TlsOptions): SecureContext {
+  let context = contexts.get(tls);
+  if (context === undefined) {
+    context = createSecureContext({ ca: tls.ca, cert: tls.cert, key: tls.key });
+    contexts.set(tls, context);
+  }
+  return context;
+}
+
+const onread = () => ({ buffer: readBuffer(), callback: onRead as unknown as () => boolean });
+
+function tlsOptions(options: ConnectOptions, tls: TlsOptions): ConnectionOptions {
+  const name = tls.serverName ?? options.host ?? '';
+  const made: ConnectionOptions & { onread?: unknown; allowHalfOpen: boolean } = {
+    secureContext: contextOf(tls),
+    rejectUnauthorized: tls.rejectUnauthorized !== false,
+    ALPNProtocols: tls.alpnProtocols,
+    // SNI carries names only (RFC 6066 section 3); the certificate is checked against `host`.
+    servername: isIP(name) === 0 ? name : '',
+    allowHalfOpen: true,
+    onread: onread(),
+  };
+  if (options.path !== undefined) made.path = options.path;
+  else {
+    made.host = options.host ?? '127.0.0.1';
+    made.port = options.port;
+  }
+  return made;
+}
+
+/** The socket, not yet connecting, or one that is about to fail with what was wrong. */
+function dial<State>(
+  options: ConnectOptions,
+  handlers: SocketHandlers<State>,
+  state: State,
+  direct: boolean,
+): NodeSocket<State> {
+  const { tls } = options;
+  const wrap = (net: NetSocket) =>
+    new NodeSocket(
+      net,
+      handlers,
+      state,
+      describeTarget(options),
+      options.sendQueueBytesMax ?? sendQueueBytesMax,
+      tls !== undefined,
+      direct,
+    );
+  if (tls !== undefined) {
+    try {
+      const net = connect(tlsOptions(options, tls));
+      net.setNoDelay(true);
+      const socket = wrap(net);
+      net.once('secureConnect', onOpen);
+      return socket;
+    } catch (error) {
+      const net = new NetSocket();
+      const socket = wrap(net);
+      net.destroy(error as Error);
+      return socket;
+    }
+  }
+  const net = new NetSocket({
+    allowHalfOpen: true,
+    ...(direct ? { onread: onread() } : {}),
+  });
+  const socket = wrap(net);
+  net.once('connect', onOpen);
+  if (!direct) net.on('data', onData);
+  try {
+    if (options.path !== undefined) net.connect({ path: options.path });
+    else {
+      net.connect({ host: options.host ?? '127.0.0.1', port: options.port ?? 0, noDelay: true });
+    }
+  } catch (error) {
+    net.destroy(error as Error);
+  }
+  return socket;
+}
+
+function supportsReusePort(): boolean {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  return major > 22 || (major === 22 && minor >= 12);
+}
+
+function bindOptions(options: ListenOptions): NetListenOptions {
+  const bind: NetListenOptions & { reusePort?: boolean } = { exclusive: true };
+  if (options.backlog !== undefined) bind.backlog = options.backlog;
+  if (options.path !== undefined) bind.path = options.path;
+  else {
+    bind.host = options.host ?? '127.0.0.1';
+    bind.port = options.port ?? 0;
+  }
+  if (options.reusePort === true) {
+    // The workers of one cluster share through their primary, on every version.
+    if (cluster.isWorker) bind.exclusive = false;
+    else if (supportsReusePort()) bind.reusePort = true;
+    else {
+      throw new OnehopError(
+        'LISTEN_FAILED',
+        `reusePort needs Node 22.12 or later, this is ${process.versions.node}: use node:cluster`,
+        { phase: 'config' },
+      );
+    }
+  }
+  return bind;
+}
+
+function listen<State>(
+  options: ListenOptions,
+  handlers: SocketHandlers<State>,
+  makeState: () => State,
+  direct: boolean,
+): Promise<Listener> {
+  const queueBytesMax = options.sendQueueBytesMax ?? sendQueueBytesMax;
+  const server = createServer({ allowHalfOpen: true, noDelay: true });
+  const adopt = (net: NetSocket): void => {
+    new NodeSocket(net, handlers, makeState(), 'downstream', queueBytesMax, false, direct).onOpen();
+  };
+  server.on('connection', (net) => {
+    net.on('data', onData);
+    adopt(net);
+  });
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown): void => {
+      reject(error instanceof OnehopError ? error : listenError(error, describeTarget(options)));
+    };
+    server.once('error', fail);
+    server.once('listening', () => {
+      server.off('error', fail);
+      // Accept errors (out of descriptors) pass; the next accept may work.
+      server.on('error', () => {});
+      if (direct) {
+        takeAccepts(server, (handle) => {
+          const given = { handle, allowHalfOpen: true, onread: onread() };
+          const net = new NetSocket(given as ConstructorParameters<typeof NetSocket>[0]);
+          if (options.path === undefined) net.setNoDelay(true);
+          adopt(net);
+        });
+      }
+      const address = server.address();
+      const bound = address !== null && typeof address === 'object' ? address : null;
+      resolve({
+        host: bound?.address ?? '',
+        port: bound?.port ?? 0,
+        path: options.path ?? null,
+        // Not server.close(callback): that waits for the open sockets to go.
+        close: () => {
+          server.close();
+          return new Promise((closed) => setImmediate(closed));
+        },
+        ref: () => void server.ref(),
+        unref: () => void server.unref(),
+      });
+    });
+    try {
+      server.listen(bindOptions(options));
+    } catch (error) {
+      fail(error);
+    }
+  });
+}
+
+export function createNodeTransport({ direct }: NodeTransportOptions): Transport {
+  return {
+    name: 'node',
+    clock: systemClock,
+    connect: (options, handlers, state) => dial(options, handlers, state, direct),
+    listen: (options, handlers, makeState) => listen(options, handlers, makeState, direct),
+  };
+}
+
+export const transport: Transport = createNodeTransport({ direct: true });

@@ -1,0 +1,383 @@
+/** One connection on `node:net` or `node:tls`. */
+import type { Socket as NetSocket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { getSystemErrorName } from 'node:util';
+import { connectError, queueFullError, socketError } from '../errors.ts';
+import { type Socket, type SocketHandlers, WriteStatus } from '../types.ts';
+import {
+  claimRequest,
+  dropRequest,
+  handleOf,
+  knowsRequestClass,
+  learnRequestClass,
+  nextRequest,
+  type StreamHandle,
+  type WriteWaiter,
+} from './handle.ts';
+
+const readBufferBytes = 64 * 1024;
+/** Writes up to this size are gathered by copying; bigger ones leave as they are. */
+const gatherBytesMax = 16 * 1024;
+
+/**
+ * Every socket reads into this one buffer: a read and the `data` call it leads to are one
+ * synchronous step, so two sockets never need it at once, and 10,000 idle connections hold no
+ * buffers. On Windows a read is posted with its buffer long before it completes, so there each
+ * socket needs its own.
+ */
+const sharedReadBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+
+export function readBuffer(): Buffer {
+  return process.platform === 'win32' ? Buffer.allocUnsafeSlow(readBufferBytes) : sharedReadBuffer;
+}
+
+/** Where corked writes are gathered; replaced when the kernel did not take all of it. */
+let gatherBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+/** The socket whose corked bytes are in {@link gatherBuffer}; they never span two turns unflushed. */
+let gatherOwner: NodeSocket<unknown> | null = null;
+let gatheredBytes = 0;
+
+/** The net.Socket's way back to ours. */
+export interface Owned {
+  onehop: NodeSocket<unknown>;
+}
+
+export class NodeSocket<State> implements Socket<State>, WriteWaiter {
+  state: State;
+  readonly #net: NetSocket;
+  readonly #handlers: SocketHandlers<State>;
+  readonly #target: string;
+  readonly #queueBytesMax: number;
+  readonly #tls: boolean;
+  readonly #direct: boolean;
+  #handle: StreamHandle | null = null;
+  #opened = false;
+  #paused = false;
+  #endHeld = false;
+  /** Nothing can be written any more: ended, destroyed or failed. */
+  #shut = false;
+  #destroyed = false;
+  #wantsDrain = false;
+  #corked = false;
+  #pendingWrites = 0;
+  #remoteAddress = '';
+  #error: unknown = null;
+  #onWritten: ((error?: Error | null) => void) | null = null;
+
+  constructor(
+    net: NetSocket,
+    handlers: SocketHandlers<State>,
+    state: State,
+    target: string,
+    queueBytesMax: number,
+    tls: boolean,
+    direct: boolean,
+  ) {
+    this.state = state;
+    this.#net = net;
+    this.#handlers = handlers;
+    this.#target = target;
+    this.#queueBytesMax = queueBytesMax;
+    this.#tls = tls;
+    this.#direct = direct;
+    (net as unknown as Owned).onehop = this as NodeSocket<unknown>;
+    net.on('end', onEnd);
+    net.on('error', onError);
+    net.on('close', onClose);
+  }
+
+  get queuedBytes(): number {
+    const corked = gatherOwner === (this as unknown) ? gatheredBytes : 0;
+    if (this.#handle !== null) {
+      return corked + (this.#destroyed ? 0 : this.#handle.writeQueueSize);
+    }
+    return corked + this.#net.writableLength;
+  }
+
+  get remoteAddress(): string {
+    if (this.#remoteAddress === '') this.#remoteAddress = this.#net.remoteAddress ?? '';
+    return this.#remoteAddress;
+  }
+
+  get alpnProtocol(): string {
+    if (!this.#tls) return '';
+    const { alpnProtocol } = this.#net as TLSSocket;
+    return typeof alpnProtocol === 'string' ? alpnProtocol : '';
+  }
+
+  write(bytes: Uint8Array, start: number, end: number): WriteStatus {
+    if (this.#shut || !this.#opened) return WriteStatus.Closed;
+    if (this.#corked && this.#gather(bytes, start, end)) return WriteStatus.Flushed;
+    return this.#send(bytes, start, end);
+  }
+
+  writeLatin1(text: string): WriteStatus {
+    if (this.#shut || !this.#opened) return WriteStatus.Closed;
+    if (this.#corked && this.#gatherText(text)) return WriteStatus.Flushed;
+    const handle = this.#handle;
+    if (handle === null && !this.#goDirect()) return this.#sendSlowly(text, text.length);
+    if (this.#pendingWrites > 0 && this.#overflows(text.length)) return WriteStatus.Closed;
+    const direct = this.#handle!;
+    const status = direct.writeLatin1String(nextRequest(), text);
+    return status === 0 && direct.writeQueueSize === 0
+      ? WriteStatus.Flushed
+      : this.#afterWrite(status, null);
+  }
+
+  cork(): void {
+    this.#corked = true;
+  }
+
+  uncork(): WriteStatus {
+    if (!this.#corked) return this.#status();
+    this.#corked = false;
+    if (this.#shut || !this.#opened) return WriteStatus.Closed;
+    return this.#flushGathered();
+  }
+
+  pause(): void {
+    if (this.#paused || this.#destroyed) return;
+    this.#paused = true;
+    this.#net.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused || this.#destroyed) return;
+    this.#paused = false;
+    this.#net.resume();
+    if (this.#endHeld) process.nextTick(onHeldEnd, this);
+  }
+
+  end(): void {
+    if (this.#shut) return;
+    if (gatherOwner === (this as unknown)) this.#flushGathered();
+    this.#shut = true;
+    this.#net.end();
+  }
+
+  destroy(reset = false): void {
+    if (this.#destroyed) return;
+    this.#shut = true;
+    this.#destroyed = true;
+    if (gatherOwner === (this as unknown)) gatherOwner = null;
+    const isTcp = this.#net.remotePort !== undefined;
+    if (reset && this.#opened && !this.#tls && isTcp) this.#net.resetAndDestroy();
+    else this.#net.destroy();
+  }
+
+  ref(): void {
+    this.#net.ref();
+  }
+
+  unref(): void {
+    this.#net.unref();
+  }
+
+  // For the adapter only, from here on.
+
+  onOpen(): void {
+    if (this.#destroyed) return;
+    this.#opened = true;
+    this.#handlers.open(this);
+  }
+
+  onBytes(bytes: Uint8Array): void {
+    if (!this.#destroyed) this.#handlers.data(this, bytes);
+  }
+
+  onEnd(): void {
+    if (this.#destroyed) return;
+    if (this.#paused) {
+      this.#endHeld = true;
+      return;
+    }
+    this.#endHeld = false;
+    this.#handlers.end(this);
+  }
+
+  onHeldEnd(): void {
+    if (this.#endHeld) this.onEnd();
+  }
+
+  onError(error: unknown): void {
+    this.#shut = true;
+    if (!this.#destroyed) this.#error = error;
+    this.#destroyed = true;
+  }
+
+  onClose(): void {
+    this.#shut = true;
+    const wanted = this.#destroyed && this.#error === null;
+    this.#destroyed = true;
+    if (gatherOwner === (this as unknown)) gatherOwner = null;
+    if (wanted || (this.#opened && this.#error === null)) this.#handlers.close(this, null);
+    else if (this.#opened) this.#handlers.close(this, socketError(this.#error, this.#target));
+    else this.#handlers.close(this, connectError(this.#error, this.#target, this.#tls));
+  }
+
+  onWriteComplete(status: number): void {
+    this.#pendingWrites--;
+    if (this.#destroyed) return;
+    if (status < 0) this.#fail(status);
+    else if (this.#pendingWrites === 0) this.#onFlushed();
+  }
+
+  // Sending.
+
+  #status(): WriteStatus {
+    if (this.#shut || !this.#opened) return WriteStatus.Closed;
+    return this.#wantsDrain ? WriteStatus.Queued : WriteStatus.Flushed;
+  }
+
+  #send(bytes: Uint8Array, start: number, end: number): WriteStatus {
+    if (end <= start) return this.#status();
+    let chunk = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
+    // The read buffer is about to be read into again, so what might wait must be a copy.
+    if (bytes.buffer === sharedReadBuffer.buffer) chunk = Buffer.from(chunk);
+    if (this.#handle === null && !this.#goDirect()) return this.#sendSlowly(chunk, end - start);
+    if (this.#pendingWrites > 0 && this.#overflows(end - start)) return WriteStatus.Closed;
+    const direct = this.#handle!;
+    const status = direct.writeBuffer(nextRequest(), chunk);
+    return status === 0 && direct.writeQueueSize === 0
+      ? WriteStatus.Flushed
+      : this.#afterWrite(status, chunk);
+  }
+
+  /** Switches to writing on the handle once that is possible and no slower write is under way. */
+  #goDirect(): boolean {
+    if (!this.#direct || this.#tls || this.#net.writableLength > 0) return false;
+    const handle = handleOf(this.#net);
+    if (handle === null) return false;
+    if (!knowsRequestClass()) {
+      learnRequestClass(handle);
+      return false;
+    }
+    this.#handle = handle;
+    return true;
+  }
+
+  #afterWrite(status: number, chunk: Uint8Array | null): WriteStatus {
+    if (status !== 0) {
+      dropRequest();
+      this.#fail(status);
+      return WriteStatus.Closed;
+    }
+    claimRequest(this, chunk);
+    this.#pendingWrites++;
+    this.#wantsDrain = true;
+    return WriteStatus.Queued;
+  }
+
+  /** The documented path: TLS, and the first write of the process. */
+  #sendSlowly(chunk: Uint8Array | string, length: number): WriteStatus {
+    const net = this.#net;
+    if (net.writableLength > 0 && this.#overflows(length)) return WriteStatus.Closed;
+    this.#onWritten ??= (error): void => {
+      if (!error && net.writableLength === 0 && !this.#destroyed) this.#onFlushed();
+    };
+    net.write(chunk as string, 'latin1', this.#onWritten);
+    if (this.#shut) return WriteStatus.Closed;
+    if (net.writableLength === 0) return WriteStatus.Flushed;
+    this.#wantsDrain = true;
+    return WriteStatus.Queued;
+  }
+
+  #overflows(bytes: number): boolean {
+    const queuedBytes = this.queuedBytes + bytes;
+    if (queuedBytes <= this.#queueBytesMax) return false;
+    this.#shut = true;
+    this.#net.destroy(queueFullError(queuedBytes, this.#target));
+    return true;
+  }
+
+  #fail(status: number): void {
+    this.#shut = true;
+    const name = getSystemErrorName(status);
+    this.#net.destroy(Object.assign(new Error(`write ${name}`), { code: name, syscall: 'write' }));
+  }
+
+  #onFlushed(): void {
+    if (!this.#wantsDrain) return;
+    this.#wantsDrain = false;
+    this.#handlers.drain(this);
+  }
+
+  /** False when the bytes are too big to be worth copying; what was gathered before is then sent. */
+  #gather(bytes: Uint8Array, start: number, end: number): boolean {
+    if (!this.#reserve(end - start)) return false;
+    gatherBuffer.set(
+      start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
+      gatheredBytes,
+    );
+    gatheredBytes += end - start;
+    return true;
+  }
+
+  #gatherText(text: string): boolean {
+    if (!this.#reserve(text.length)) return false;
+    gatherBuffer.write(text, gatheredBytes, text.length, 'latin1');
+    gatheredBytes += text.length;
+    return true;
+  }
+
+  #reserve(length: number): boolean {
+    if (gatherOwner !== (this as unknown)) {
+      gatherOwner?.flushForeign();
+      gatherOwner = this as NodeSocket<unknown>;
+      gatheredBytes = 0;
+    }
+    if (length > gatherBytesMax || gatheredBytes + length > gatherBuffer.length) {
+      this.#flushGathered();
+      if (length > gatherBytesMax) return false;
+      gatherOwner = this as NodeSocket<unknown>;
+    }
+    return true;
+  }
+
+  /** Another socket needs the gather buffer: rare (two sockets corked at once), costs one write. */
+  flushForeign(): void {
+    this.#flushGathered();
+  }
+
+  #flushGathered(): WriteStatus {
+    if (gatherOwner !== (this as unknown)) return this.#status();
+    const bytes = gatheredBytes;
+    gatherOwner = null;
+    gatheredBytes = 0;
+    const buffer = gatherBuffer;
+    const status = this.#send(buffer, 0, bytes);
+    // The kernel or the queue still reads from it.
+    if (status === WriteStatus.Queued) gatherBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+    return status;
+  }
+}
+
+/** A `data` callback with `this` as the runtime calls it: see `onread` in node:net. */
+export function onRead(this: NetSocket, bytesRead: number, buffer: Uint8Array): boolean {
+  (this as unknown as Owned).onehop.onBytes(buffer.subarray(0, bytesRead));
+  return true;
+}
+
+export function onData(this: NetSocket, bytes: Uint8Array): void {
+  (this as unknown as Owned).onehop.onBytes(bytes);
+}
+
+export function onOpen(this: NetSocket): void {
+  (this as unknown as Owned).onehop.onOpen();
+}
+
+function onEnd(this: NetSocket): void {
+  (this as unknown as Owned).onehop.onEnd();
+}
+
+function onError(this: NetSocket, error: Error): void {
+  (this as unknown as Owned).onehop.onError(error);
+}
+
+function onClose(this: NetSocket): void {
+  (this as unknown as Owned).onehop.onClose();
+}
+
+function onHeldEnd(socket: { onHeldEnd(): void }): void {
+  socket.onHeldEnd();
+}
