@@ -1,0 +1,511 @@
+import { type ErrorCode, OnehopError, RingQueue } from '../core/index.ts';
+import {
+  KnownField,
+  parseErrorReason,
+  Read,
+  ResponseParser,
+  responseErrorCode,
+} from '../http1/index.ts';
+import { Place, type PoolMember } from '../pool/index.ts';
+import { type Socket, type SocketHandlers, WriteStatus } from '../transport/index.ts';
+import { Dial } from './dial.ts';
+import { type Exchange, Stage, Upload } from './exchange.ts';
+import { keepAliveTimeoutMs } from './keep-alive.ts';
+import type { Origin } from './origin.ts';
+import { sendRequest, sendTunnelRequest, writeChunk, writeLastChunk } from './request-writer.ts';
+import { Tunnel } from './tunnel.ts';
+
+/**
+ * The states of a connection. `Dialing` until a socket is open; `Proxying` while an HTTP proxy is
+ * asked for a tunnel; `Open` with or without an exchange; `Tunnel` after an upgrade; `Closed` for
+ * good. There is no way back.
+ */
+export const ConnectionState = {
+  Dialing: 0,
+  Proxying: 1,
+  Open: 2,
+  Tunnel: 3,
+  Closed: 4,
+} as const;
+export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionState];
+
+/** One connection to an origin: at most one response is read at a time, in the order of requests. */
+export class Connection implements PoolMember<Exchange> {
+  readonly origin: Origin;
+  state: ConnectionState = ConnectionState.Dialing;
+  socket: Socket<Connection> | null = null;
+  /** The exchange whose response is being read or awaited. */
+  current: Exchange | null = null;
+  /** The last exchange on it ends it: the response said close, or something is in doubt. */
+  last = false;
+
+  // For the pool only.
+  place: Place = Place.Opening;
+  load = 0;
+  uses = 0;
+  openedAtMs = 0;
+  idleSinceMs = 0;
+  idleMaxMs = 0;
+  openFor: Exchange | null = null;
+
+  /** Exchanges behind the current one; exists only with pipelining. */
+  #followers: RingQueue<Exchange> | null = null;
+  #corked = false;
+  #learned = false;
+  readonly #parser: ResponseParser;
+  readonly #dial: Dial;
+  #tunnel: Tunnel | null = null;
+
+  constructor(origin: Origin, connectTimeoutMs: number) {
+    this.origin = origin;
+    this.#parser = new ResponseParser(origin.parserLimits);
+    this.#dial = new Dial(this, connectTimeoutMs);
+  }
+
+  dial(): void {
+    this.#dial.start();
+  }
+
+  /** The idle guard: see `PoolOwner.isReusable`. */
+  get reusable(): boolean {
+    return this.state === ConnectionState.Open && !this.last;
+  }
+
+  /** Another request may be sent behind those under way. */
+  get shareable(): boolean {
+    return this.reusable && this.current?.shareable === true;
+  }
+
+  // Requests.
+
+  /** Sends the request of `exchange`. The connection is idle, or shared with exchanges before it. */
+  start(exchange: Exchange): void {
+    exchange.connection = this;
+    exchange.stage = Stage.Sent;
+    exchange.reused = this.uses > 1;
+    const socket = this.socket!;
+    if (this.current === null) {
+      if (this.origin.idleUnref) socket.ref();
+      this.#become(exchange);
+    } else {
+      this.#followers ??= new RingQueue<Exchange>();
+      this.#followers.push(exchange);
+    }
+    if (this.origin.pipelining > 1 && !this.#corked) {
+      this.#corked = true;
+      socket.cork();
+      this.origin.flushLater(this);
+    }
+    if (exchange.upload === Upload.Ready) this.#corked = true;
+    const status = sendRequest(socket, exchange);
+    if (status === WriteStatus.Closed) {
+      // Nothing left this machine: any request may be sent again.
+      exchange.sent = false;
+      this.#die(new OnehopError('UPSTREAM_CLOSED', 'the connection was closed before the request'));
+      return;
+    }
+    exchange.sent = true;
+    exchange.armHead();
+    if (exchange.upload === Upload.Streaming) {
+      exchange.handler.onDrain?.(exchange);
+      // The head was held back so that head and first piece leave together.
+      this.#corked = false;
+      if (this.state === ConnectionState.Open) socket.uncork();
+    }
+  }
+
+  /** End of the tick: what pipelined requests wrote leaves in one system call. */
+  flush(): void {
+    this.#corked = false;
+    if (this.state === ConnectionState.Open) this.socket!.uncork();
+  }
+
+  #become(exchange: Exchange): void {
+    this.current = exchange;
+    const { method, upgrade } = exchange.request;
+    this.#parser.begin(method === 'HEAD', method === 'CONNECT', upgrade !== undefined);
+    if (exchange.paused) this.socket!.pause();
+  }
+
+  writeBody(exchange: Exchange, bytes: Uint8Array, start: number, end: number): WriteStatus {
+    if (this.state !== ConnectionState.Open) return WriteStatus.Closed;
+    if (end <= start)
+      return this.socket!.queuedBytes > 0 ? WriteStatus.Queued : WriteStatus.Flushed;
+    return exchange.chunked
+      ? writeChunk(this.socket!, bytes, start, end, this.#corked)
+      : this.socket!.write(bytes, start, end);
+  }
+
+  endBody(exchange: Exchange, trailers: string): void {
+    exchange.upload = Upload.Done;
+    if (this.state === ConnectionState.Open && exchange.chunked) {
+      writeLastChunk(this.socket!, trailers);
+    }
+  }
+
+  pause(): void {
+    this.socket?.pause();
+  }
+
+  resume(): void {
+    this.socket?.resume();
+  }
+
+  // Events of the socket.
+
+  onOpen(socket: Socket<Connection>): void {
+    if (this.state !== ConnectionState.Dialing || !this.#dial.won(socket)) {
+      socket.destroy();
+      return;
+    }
+    this.socket = socket;
+    if (this.origin.tunnelsThroughProxy) {
+      this.state = ConnectionState.Proxying;
+      this.#parser.begin(false, true);
+      sendTunnelRequest(socket, this.origin);
+      return;
+    }
+    this.#ready();
+  }
+
+  #ready(): void {
+    this.state = ConnectionState.Open;
+    this.#dial.finish();
+    this.origin.connectionOpened(this);
+    if (this.current === null && this.origin.idleUnref) this.socket!.unref();
+  }
+
+  onData(socket: Socket<Connection>, bytes: Uint8Array): void {
+    if (socket !== this.socket) {
+      socket.destroy(); // speaks before it is chosen; a loser of the race or worse
+      return;
+    }
+    if (this.state === ConnectionState.Open) {
+      const exchange = this.current;
+      if (exchange === null || !exchange.sent) {
+        // Bytes nobody asked for: the next response could not be told from them.
+        this.#die(new OnehopError('RESPONSE_INVALID', 'bytes arrived without a request'));
+        return;
+      }
+      this.#read(exchange, bytes);
+    } else if (this.state === ConnectionState.Tunnel) {
+      this.#tunnel?.handler?.onData(this.#tunnel, bytes);
+    } else if (this.state === ConnectionState.Proxying) {
+      this.#readProxy(bytes);
+    }
+  }
+
+  #read(first: Exchange, bytes: Uint8Array): void {
+    const parser = this.#parser;
+    const end = bytes.length;
+    let exchange = first;
+    let at = 0;
+    exchange.responseBytes += end;
+    for (;;) {
+      const what = parser.read(bytes, at, end);
+      at = parser.position;
+      switch (what) {
+        case Read.NeedMore:
+          if (exchange.stage === Stage.Body) exchange.armIdle();
+          else if (exchange.stage === Stage.Head) exchange.armFirstByte();
+          return;
+        case Read.Head:
+          if (!this.#onHead(exchange, bytes, at, end)) return;
+          break;
+        case Read.Body:
+          if (exchange.stage === Stage.Done) break; // given up; the connection is shared, so read on
+          exchange.stage = Stage.Body;
+          exchange.handler.onBody(exchange, bytes, parser.bodyStart, parser.bodyEnd);
+          if (this.state !== ConnectionState.Open) return;
+          break;
+        case Read.End: {
+          this.#finish(exchange, at < end);
+          const next = this.current;
+          if (next === null || at >= end || this.state !== ConnectionState.Open) return;
+          if (next === exchange) return;
+          exchange = next;
+          exchange.responseBytes += end - at;
+          break;
+        }
+        case Read.Interim:
+          if (!this.#onInterim(exchange)) return;
+          break;
+        default:
+          this.#die(
+            new OnehopError(
+              responseErrorCode(parser.errorCode),
+              parseErrorReason(parser.errorCode),
+              {
+                phase: exchange.stage >= Stage.Head ? 'body' : 'head',
+              },
+            ),
+          );
+          return;
+      }
+    }
+  }
+
+  /** Hands the head over; false when the connection is not to be read on. */
+  #onHead(exchange: Exchange, bytes: Uint8Array, at: number, end: number): boolean {
+    const parser = this.#parser;
+    const head = parser.head;
+    if (!head.keepAlive) this.last = true;
+    if (!this.#learned) {
+      this.#learned = true;
+      if (head.has(KnownField.KeepAlive)) this.#learnIdleTime(head.valueOf(KnownField.KeepAlive)!);
+    }
+    if (exchange.stage === Stage.Done) return true;
+    if (head.status === 101 || (exchange.request.method === 'CONNECT' && head.status < 300)) {
+      this.#upgrade(exchange, bytes, at, end);
+      return false;
+    }
+    exchange.stage = Stage.Head;
+    exchange.handler.onHead(exchange, head);
+    return this.state === ConnectionState.Open;
+  }
+
+  #onInterim(exchange: Exchange): boolean {
+    if (exchange.stage === Stage.Done) return true;
+    exchange.handler.onInterim?.(exchange, this.#parser.head);
+    return this.state === ConnectionState.Open;
+  }
+
+  /** The server keeps idle connections for so long: retire ours earlier. */
+  #learnIdleTime(value: string): void {
+    const ms = keepAliveTimeoutMs(value);
+    if (ms < this.idleMaxMs) this.idleMaxMs = ms;
+  }
+
+  #upgrade(exchange: Exchange, bytes: Uint8Array, at: number, end: number): void {
+    const wanted = exchange.request.upgrade !== undefined || exchange.request.method === 'CONNECT';
+    const handler = exchange.handler;
+    if (!wanted || handler.onUpgrade === undefined || this.#waitingBehind > 0) {
+      this.#die(new OnehopError('RESPONSE_INVALID', 'the server switched protocols unasked'));
+      return;
+    }
+    this.state = ConnectionState.Tunnel;
+    this.current = null;
+    const tunnel = new Tunnel(this.socket!);
+    this.#tunnel = tunnel;
+    this.origin.exchangeUpgraded(exchange);
+    handler.onUpgrade(exchange, this.#parser.head, tunnel, bytes, at, end);
+  }
+
+  get #waitingBehind(): number {
+    return this.#followers === null ? 0 : this.#followers.length;
+  }
+
+  /**
+   * The response is complete. The connection goes back to the pool only if nothing is in doubt: the
+   * request is fully sent, the response allows reuse and nothing came behind it.
+   */
+  #finish(exchange: Exchange, more: boolean): void {
+    const parser = this.#parser;
+    const socket = this.socket!;
+    const trailers = parser.trailers;
+    if (trailers.count > 0 && exchange.stage !== Stage.Done) {
+      exchange.handler.onTrailers?.(exchange, trailers);
+      if (this.state !== ConnectionState.Open) return;
+    }
+    const next = this.#followers?.shift() ?? null;
+    if (
+      this.last ||
+      exchange.upload !== Upload.Done ||
+      (exchange.request.body !== null && socket.queuedBytes > 0) ||
+      (more && (next === null || !next.sent))
+    ) {
+      this.current = null;
+      if (next !== null) this.origin.stopPipelining();
+      const rest = this.#takeFollowers(next);
+      this.#close();
+      this.origin.exchangeEnded(exchange);
+      for (const follower of rest) this.origin.resendUnprocessed(follower);
+      return;
+    }
+    if (exchange.paused) socket.resume();
+    this.current = null;
+    if (next !== null) {
+      this.#become(next);
+      if (next.stage !== Stage.Done) next.armHead();
+    } else if (this.origin.idleUnref) socket.unref();
+    this.origin.connectionFree(this);
+    this.origin.exchangeEnded(exchange);
+  }
+
+  #takeFollowers(next: Exchange | null): Exchange[] {
+    const rest: Exchange[] = [];
+    if (next !== null) rest.push(next);
+    for (let e = this.#followers?.shift(); e !== undefined; e = this.#followers!.shift()) {
+      rest.push(e);
+    }
+    return rest;
+  }
+
+  onDrain(): void {
+    if (this.state === ConnectionState.Tunnel) {
+      this.#tunnel?.handler?.onDrain?.(this.#tunnel);
+      return;
+    }
+    const exchange = this.current;
+    if (exchange !== null && exchange.upload === Upload.Streaming) {
+      exchange.handler.onDrain?.(exchange);
+    }
+  }
+
+  onEnd(socket: Socket<Connection>): void {
+    if (socket !== this.socket) {
+      socket.destroy();
+      return;
+    }
+    if (this.state === ConnectionState.Tunnel) this.#tunnel?.handler?.onEnd(this.#tunnel);
+    else this.#peerClosed(null);
+  }
+
+  onClose(socket: Socket<Connection>, error: OnehopError | null): void {
+    if (this.state === ConnectionState.Dialing) {
+      this.#dial.lost(socket, error);
+      return;
+    }
+    if (socket !== this.socket) return;
+    if (this.state === ConnectionState.Tunnel) {
+      this.state = ConnectionState.Closed;
+      this.origin.connectionGone(this);
+      this.#tunnel?.handler?.onClose(this.#tunnel, error);
+      return;
+    }
+    this.#peerClosed(error);
+  }
+
+  /** The peer sends no more. A body that only the close delimits ends here (RFC 9112 section 6.3). */
+  #peerClosed(error: OnehopError | null): void {
+    if (this.state === ConnectionState.Closed) return;
+    if (this.state === ConnectionState.Proxying) {
+      this.#proxyFailed('the proxy closed the connection', error);
+      return;
+    }
+    const exchange = this.current;
+    if (exchange === null) {
+      this.#close();
+      return;
+    }
+    this.last = true;
+    const what = error === null ? this.#parser.finish() : Read.Error;
+    if (what === Read.End) {
+      this.#finish(exchange, false);
+      return;
+    }
+    const begun = exchange.responseBytes > 0;
+    const code =
+      error !== null ? 'UPSTREAM_RESET' : begun ? 'UPSTREAM_TRUNCATED' : 'UPSTREAM_CLOSED';
+    const text =
+      error !== null
+        ? 'the connection was reset'
+        : begun
+          ? 'the connection closed before the response was complete'
+          : 'the connection closed without a response';
+    const phase = exchange.stage >= Stage.Head ? 'body' : 'head';
+    this.#die(new OnehopError(code, text, { phase, cause: error ?? undefined }));
+  }
+
+  // Failure.
+
+  /** `exchange` is being failed by its owner: nothing of it may reach the next one. */
+  abandon(exchange: Exchange): void {
+    if (this.state === ConnectionState.Closed) return;
+    if (exchange !== this.current && exchange.sent && exchange.stage === Stage.Done) {
+      return; // its response comes in its turn and is read past
+    }
+    this.current = null;
+    const rest = this.#takeFollowers(null);
+    this.#close();
+    for (const follower of rest) this.origin.resendUnanswered(follower, ABANDONED);
+  }
+
+  /** The connection is unusable: everything on it fails or is sent again elsewhere. */
+  #die(error: OnehopError): void {
+    const exchange = this.current;
+    this.current = null;
+    const rest = this.#takeFollowers(null);
+    if (rest.length > 0) this.origin.stopPipelining();
+    this.#close();
+    if (exchange !== null) this.origin.exchangeFailed(exchange, error);
+    for (const follower of rest) this.origin.resendUnanswered(follower, error);
+  }
+
+  /** Drops the socket and the slot; exchanges have been taken care of. */
+  #close(): void {
+    if (this.state === ConnectionState.Closed) return;
+    this.state = ConnectionState.Closed;
+    this.socket?.destroy();
+    this.origin.connectionGone(this);
+  }
+
+  /** Thrown away by the pool or the origin; no exchange is on it. */
+  discard(): void {
+    if (this.state === ConnectionState.Closed) return;
+    const dialing = this.state === ConnectionState.Dialing;
+    this.state = ConnectionState.Closed;
+    if (dialing) this.#dial.cancel();
+    else this.#dial.finish();
+    this.socket?.destroy();
+  }
+
+  /** Fails whatever is on it; the origin is being destroyed. */
+  destroy(code: ErrorCode, message: string): void {
+    if (this.state === ConnectionState.Dialing) {
+      this.discard();
+      this.origin.connectionGone(this, new OnehopError(code, message));
+      return;
+    }
+    this.#die(new OnehopError(code, message));
+  }
+
+  dialFailed(error: OnehopError): void {
+    if (this.state === ConnectionState.Closed) return;
+    this.state = ConnectionState.Closed;
+    this.socket?.destroy();
+    this.origin.connectionGone(this, error);
+  }
+
+  // Proxy.
+
+  #readProxy(bytes: Uint8Array): void {
+    const parser = this.#parser;
+    let at = 0;
+    for (;;) {
+      const what = parser.read(bytes, at, bytes.length);
+      at = parser.position;
+      if (what === Read.NeedMore) return;
+      if (what === Read.Interim) continue;
+      if (what !== Read.Head || parser.head.status < 200 || parser.head.status >= 300) {
+        const status = what === Read.Head ? `answered ${parser.head.status}` : 'answered garbage';
+        this.#proxyFailed(`the proxy ${status}`, null);
+        return;
+      }
+      break;
+    }
+    if (at < bytes.length) {
+      this.#proxyFailed('the proxy sent bytes before the tunnel was used', null);
+      return;
+    }
+    this.#ready();
+  }
+
+  #proxyFailed(message: string, cause: OnehopError | null): void {
+    this.#dial.finish();
+    this.dialFailed(
+      new OnehopError('CONNECT_FAILED', message, { phase: 'connect', cause: cause ?? undefined }),
+    );
+  }
+}
+
+const ABANDONED = new OnehopError('UPSTREAM_CLOSED', 'an exchange before it was given up');
+
+/** The handlers of every upstream socket; the state of a socket is its {@link Connection}. */
+export const connectionHandlers: SocketHandlers<Connection> = {
+  open: (socket) => socket.state.onOpen(socket),
+  data: (socket, bytes) => socket.state.onData(socket, bytes),
+  drain: (socket) => socket.state.onDrain(),
+  end: (socket) => socket.state.onEnd(socket),
+  close: (socket, error) => socket.state.onClose(socket, error),
+};

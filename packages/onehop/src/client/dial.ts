@@ -1,0 +1,129 @@
+import { Deadline, type DeadlineOwner, OnehopError } from '../core/index.ts';
+import type { Socket } from '../transport/index.ts';
+import type { Connection } from './connection.ts';
+
+const CONNECT = 0;
+const STAGGER = 1;
+
+/** RFC 8305 section 5: how long the first address has before the next one is tried beside it. */
+export const connectionAttemptDelayMs = 250;
+
+/**
+ * Opens one connection: resolves the name, then races its addresses (happy eyeballs, RFC 8305). The
+ * first socket that opens wins and the others are destroyed. Its deadline is the connect deadline.
+ */
+export class Dial implements DeadlineOwner {
+  readonly #connection: Connection;
+  readonly #sockets: Socket<Connection>[] = [];
+  readonly #connectDeadline: Deadline;
+  readonly #staggerDeadline: Deadline;
+  readonly #connectTimeoutMs: number;
+  #addresses: readonly string[] = [];
+  #next = 0;
+  #over = false;
+  #firstError: OnehopError | null = null;
+
+  constructor(connection: Connection, connectTimeoutMs: number) {
+    this.#connection = connection;
+    this.#connectTimeoutMs = connectTimeoutMs;
+    this.#connectDeadline = new Deadline(this, CONNECT);
+    this.#staggerDeadline = new Deadline(this, STAGGER);
+  }
+
+  start(): void {
+    const { origin } = this.#connection;
+    if (this.#connectTimeoutMs > 0) {
+      origin.wheel.arm(this.#connectDeadline, this.#connectTimeoutMs);
+    }
+    if (origin.connectPath !== null) {
+      this.#connect(origin.connectPath);
+      return;
+    }
+    let synchronous = true;
+    origin.resolver.resolve(origin.connectHost, (error, addresses) => {
+      if (this.#over) return;
+      if (error !== null) {
+        // Failing inside `open` would confuse the pool: it has not finished taking the slot.
+        if (synchronous) queueMicrotask(() => this.#fail(error));
+        else this.#fail(error);
+        return;
+      }
+      this.#addresses = addresses;
+      this.#tryNext();
+    });
+    synchronous = false;
+  }
+
+  /** A socket of ours is open: true when it is the first and takes the connection. */
+  won(socket: Socket<Connection>): boolean {
+    if (this.#over) return false;
+    for (const other of this.#sockets) if (other !== socket) other.destroy();
+    this.#sockets.length = 0;
+    const { wheel } = this.#connection.origin;
+    wheel.disarm(this.#staggerDeadline);
+    return true;
+  }
+
+  /** The connection is ready to use: the connect deadline has been met. */
+  finish(): void {
+    this.#over = true;
+    const { wheel } = this.#connection.origin;
+    wheel.disarm(this.#connectDeadline);
+    wheel.disarm(this.#staggerDeadline);
+  }
+
+  /** A socket of ours did not open. */
+  lost(socket: Socket<Connection>, error: OnehopError | null): void {
+    if (this.#over) return;
+    const at = this.#sockets.indexOf(socket);
+    if (at < 0) return;
+    this.#sockets.splice(at, 1);
+    this.#firstError ??= error;
+    if (this.#next < this.#addresses.length) this.#tryNext();
+    else if (this.#sockets.length === 0) {
+      this.#fail(this.#firstError ?? new OnehopError('CONNECT_FAILED', 'the connection closed'));
+    }
+  }
+
+  /** Nobody needs the connection any more. */
+  cancel(): void {
+    this.finish();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#sockets.length = 0;
+  }
+
+  onDeadline(kind: number): void {
+    if (kind === STAGGER) {
+      this.#tryNext();
+      return;
+    }
+    this.#fail(
+      new OnehopError('CONNECT_TIMEOUT', `not connected within ${this.#connectTimeoutMs} ms`),
+    );
+  }
+
+  #tryNext(): void {
+    if (this.#over || this.#next >= this.#addresses.length) return;
+    this.#connect(this.#addresses[this.#next++]!);
+    if (this.#next < this.#addresses.length) {
+      this.#connection.origin.wheel.arm(this.#staggerDeadline, connectionAttemptDelayMs);
+    }
+  }
+
+  #connect(address: string): void {
+    this.#sockets.push(this.#connection.origin.connectSocket(this.#connection, address));
+  }
+
+  #fail(cause: OnehopError): void {
+    if (this.#over) return;
+    const name = this.#connection.origin.name;
+    this.cancel();
+    this.#connection.dialFailed(
+      new OnehopError(cause.code, `cannot connect to ${name}: ${cause.message}`, {
+        phase: cause.phase ?? 'connect',
+        upstream: name,
+        cause,
+      }),
+    );
+  }
+}

@@ -1,0 +1,245 @@
+import { Deadline, type DeadlineOwner, type ErrorCode, OnehopError } from '../core/index.ts';
+import type { PoolWaiter } from '../pool/index.ts';
+import { WriteStatus } from '../transport/index.ts';
+import type { Connection } from './connection.ts';
+import type { Origin } from './origin.ts';
+import type { DispatchRequest, ExchangeHandler, StreamedBody, Timeouts } from './types.ts';
+
+/** Where an exchange stands. It only ever moves forward, except back to Waiting by a retry. */
+export const Stage = {
+  /** No connection yet. */
+  Waiting: 0,
+  /** On a connection; no final response head yet. */
+  Sent: 1,
+  /** Head delivered, no body byte yet. */
+  Head: 2,
+  /** Body bytes delivered. */
+  Body: 3,
+  Done: 4,
+} as const;
+export type Stage = (typeof Stage)[keyof typeof Stage];
+
+/** How far the request body is. */
+export const Upload = { Ready: 0, Streaming: 1, Done: 2 } as const;
+export type Upload = (typeof Upload)[keyof typeof Upload];
+
+/**
+ * One request and its response. Made by `origin.dispatch`; everything that belongs to the request,
+ * its deadlines included, lives in here and dies with it.
+ */
+export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner {
+  readonly origin: Origin;
+  readonly request: DispatchRequest;
+  readonly handler: ExchangeHandler;
+  /** For the caller's own use; the core never looks at it. */
+  context: unknown;
+  stage: Stage = Stage.Waiting;
+  /** Attempts made so far, this one included. */
+  attempt = 1;
+  /** The connection had served an earlier exchange. */
+  reused = false;
+
+  // For Connection and Origin only.
+  readonly timeouts: Timeouts;
+  /** What is written first: the head, and a small body with it. */
+  readonly head: string;
+  connection: Connection | null = null;
+  upload: Upload;
+  chunked = false;
+  /** Bytes of the request were handed to the socket. */
+  sent = false;
+  paused = false;
+  responseBytes = 0;
+  /** Streamed bodies with a length: bytes still to come. */
+  uploadBytesLeft = 0;
+
+  // For the pool only.
+  fresh = false;
+  shareable = false;
+  waiting = false;
+  waitSinceMs = 0;
+  opening: Connection | null = null;
+  nextWaiter: Exchange | null = null;
+  previousWaiter: Exchange | null = null;
+
+  readonly #deadline: Deadline;
+  #totalEndMs = Number.POSITIVE_INFINITY;
+
+  constructor(
+    origin: Origin,
+    request: DispatchRequest,
+    handler: ExchangeHandler,
+    context: unknown,
+    head: string,
+  ) {
+    this.origin = origin;
+    this.request = request;
+    this.handler = handler;
+    this.context = context;
+    this.timeouts = request.timeouts ?? origin.timeouts;
+    this.head = head;
+    const body = request.body;
+    if (body === null || typeof body === 'string' || body instanceof Uint8Array) {
+      this.upload = Upload.Done;
+    } else {
+      this.upload = Upload.Ready;
+      this.chunked = body.length === null;
+      this.uploadBytesLeft = body.length ?? 0;
+    }
+    this.#deadline = new Deadline(this, 0);
+  }
+
+  get done(): boolean {
+    return this.stage === Stage.Done;
+  }
+
+  /**
+   * Gives the exchange up: `onError` with ABORTED is called at once, unless it is over already. The
+   * connection is destroyed when anything of the request was sent.
+   */
+  abort(reason?: unknown): void {
+    if (this.stage === Stage.Done) return;
+    this.origin.failExchange(
+      this,
+      new OnehopError('ABORTED', 'the exchange was aborted', {
+        upstream: this.origin.name,
+        cause: reason,
+      }),
+    );
+  }
+
+  /** Holds the response up; what was read already may still arrive. */
+  pause(): void {
+    if (this.paused || this.stage === Stage.Done) return;
+    this.paused = true;
+    if (this.connection !== null && this.connection.current === this) this.connection.pause();
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    if (this.stage === Stage.Done) return;
+    if (this.connection !== null && this.connection.current === this) {
+      this.connection.resume();
+      if (this.stage >= Stage.Head) this.armIdle();
+    }
+  }
+
+  /**
+   * Sends `bytes[start, end)` of a streamed request body. After `Queued` wait for `onDrain`; after
+   * `Closed` write no more (the exchange is over, or the response came before the body was through).
+   * The bytes must not be changed while they are queued. Writing more than the announced length
+   * fails the exchange with BODY_LENGTH_MISMATCH.
+   */
+  write(bytes: Uint8Array, start = 0, end = bytes.length): WriteStatus {
+    if (this.connection === null || this.upload !== Upload.Streaming) return WriteStatus.Closed;
+    if ((this.request.body as StreamedBody).length !== null) {
+      this.uploadBytesLeft -= end - start;
+      if (this.uploadBytesLeft < 0) {
+        this.fail('BODY_LENGTH_MISMATCH', 'the request body is longer than announced');
+        return WriteStatus.Closed;
+      }
+    }
+    return this.connection.writeBody(this, bytes, start, end);
+  }
+
+  /**
+   * Ends a streamed request body. `trailers` is what a `TrailerWriter`
+   * returned (chunked bodies only). A body shorter
+   * than announced fails the exchange with BODY_LENGTH_MISMATCH.
+   */
+  endBody(trailers = ''): void {
+    if (this.connection === null || this.upload !== Upload.Streaming) return;
+    if ((this.request.body as StreamedBody).length !== null && this.uploadBytesLeft > 0) {
+      this.fail('BODY_LENGTH_MISMATCH', 'the request body is shorter than announced');
+      return;
+    }
+    this.connection.endBody(this, trailers);
+  }
+
+  /** Ends the exchange with an error of the caller's or of a deadline; it is not sent again. */
+  fail(code: ErrorCode, message: string, cause?: unknown): void {
+    if (this.stage === Stage.Done) return;
+    this.origin.failExchange(
+      this,
+      new OnehopError(code, message, { upstream: this.origin.name, cause }),
+    );
+  }
+
+  /** The request body can be sent from its start (again). */
+  get bodyReplayable(): boolean {
+    const body = this.request.body;
+    return (
+      body === null ||
+      typeof body === 'string' ||
+      body instanceof Uint8Array ||
+      this.upload === Upload.Ready
+    );
+  }
+
+  // Deadlines. One timer serves all of them: at most one stage runs at a time, and the total is the
+  // earlier of the two when it is nearer.
+
+  startTotal(): void {
+    const totalMs = this.timeouts.totalTimeoutMs;
+    if (totalMs > 0) this.#totalEndMs = this.origin.nowMs() + totalMs;
+  }
+
+  armQueue(): void {
+    this.#arm(this.timeouts.queueTimeoutMs, this.origin.nowMs());
+  }
+
+  armHead(): void {
+    this.#arm(this.timeouts.headTimeoutMs, this.origin.nowMs());
+  }
+
+  armFirstByte(): void {
+    this.#arm(this.timeouts.firstByteTimeoutMs, this.origin.nowMs());
+  }
+
+  armIdle(): void {
+    this.#arm(this.timeouts.idleTimeoutMs, this.origin.nowMs());
+  }
+
+  disarm(): void {
+    this.origin.wheel.disarm(this.#deadline);
+  }
+
+  #arm(stageMs: number, nowMs: number): void {
+    const totalLeftMs = this.#totalEndMs - nowMs;
+    const delayMs = stageMs > 0 && stageMs < totalLeftMs ? stageMs : totalLeftMs;
+    if (delayMs === Number.POSITIVE_INFINITY) this.origin.wheel.disarm(this.#deadline);
+    else this.origin.wheel.arm(this.#deadline, delayMs);
+  }
+
+  onDeadline(): void {
+    if (this.stage === Stage.Done) return;
+    const nowMs = this.origin.nowMs();
+    if (nowMs >= this.#totalEndMs) {
+      this.fail('TOTAL_TIMEOUT', `no end within ${this.timeouts.totalTimeoutMs} ms`);
+      return;
+    }
+    switch (this.stage) {
+      case Stage.Waiting:
+        // A connection is being opened for it: then the connect deadline is the one that counts.
+        if (this.opening !== null) this.armQueue();
+        else this.fail('QUEUE_TIMEOUT', `no connection within ${this.timeouts.queueTimeoutMs} ms`);
+        return;
+      case Stage.Sent:
+        this.fail('HEAD_TIMEOUT', `no response head within ${this.timeouts.headTimeoutMs} ms`);
+        return;
+      default:
+        // A reader that holds the body up is not the server's fault; only the total runs on.
+        if (this.paused) {
+          this.#arm(0, nowMs);
+          return;
+        }
+        if (this.stage === Stage.Head) {
+          const ms = this.timeouts.firstByteTimeoutMs;
+          this.fail('FIRST_BYTE_TIMEOUT', `no body byte within ${ms} ms of the head`);
+        } else {
+          this.fail('IDLE_TIMEOUT', `no body byte for ${this.timeouts.idleTimeoutMs} ms`);
+        }
+    }
+  }
+}

@@ -1,0 +1,469 @@
+import { Deadline, type DeadlineOwner, DeadlineWheel, limits, OnehopError } from '../core/index.ts';
+import { type ParserLimits, responseLimits } from '../http1/index.ts';
+import { Pool, PoolFull, type PoolOwner } from '../pool/index.ts';
+import {
+  type ConnectOptions,
+  type Socket,
+  transport as systemTransport,
+  type TlsOptions,
+  type Transport,
+} from '../transport/index.ts';
+import { Connection, connectionHandlers } from './connection.ts';
+import { Exchange, Stage, Upload } from './exchange.ts';
+import { isIP } from './ip.ts';
+import { requestHead } from './request-writer.ts';
+import { type Resolver, SystemResolver } from './resolver.ts';
+import { decideRetry, isIdempotent, RetryBudget } from './retry.ts';
+import type {
+  DispatchRequest,
+  ExchangeHandler,
+  OriginAddress,
+  OriginStats,
+  ProxyAddress,
+  StreamedBody,
+  Timeouts,
+} from './types.ts';
+
+/**
+ * Connections to one origin at once. 256 keeps one origin below a quarter of the usual limit of 1,024
+ * open files and is far above what keeps a 2-core server busy; more requests wait in line, which the
+ * pool's counters show.
+ */
+export const connectionsMaxDefault = 256;
+/** A connection is not used again after this long, so that load balancers can move us. */
+export const connectionAgeMaxMs = 300_000;
+
+/** The default deadlines. */
+export const defaultTimeouts: Timeouts = {
+  connectTimeoutMs: limits.connectTimeoutMs,
+  headTimeoutMs: limits.headTimeoutMs,
+  firstByteTimeoutMs: limits.firstByteTimeoutMs,
+  idleTimeoutMs: limits.idleTimeoutMs,
+  totalTimeoutMs: limits.totalTimeoutMs,
+  queueTimeoutMs: limits.queueTimeoutMs,
+};
+
+/** How to talk to an origin. Everything has a default. */
+export interface OriginOptions {
+  /** Default {@link connectionsMaxDefault}. */
+  connectionsMax?: number | undefined;
+  /** Requests waiting for a connection; more fail with QUEUE_FULL. Default 1,024. */
+  queueLengthMax?: number | undefined;
+  /**
+   * Requests under way on one connection at once (RFC 9112 section 9.3.2). Default 1: off. Only
+   * idempotent requests with the body in memory share a connection.
+   */
+  pipelining?: number | undefined;
+  /** Idle connections retire after this, ms. Default 4,000; a server's `Keep-Alive` lowers it. */
+  connectionIdleMaxMs?: number | undefined;
+  /** Default {@link connectionAgeMaxMs}. */
+  connectionAgeMaxMs?: number | undefined;
+  timeouts?: Partial<Timeouts> | undefined;
+  /** Extra attempts where {@link decideRetry} allows them. Default 1; 0 switches retries off. */
+  retries?: number | undefined;
+  /** For https; the server name defaults to the host. */
+  tls?: TlsOptions | undefined;
+  proxy?: ProxyAddress | null | undefined;
+  /** Idle connections keep the process alive. Default false. */
+  keepProcessAlive?: boolean | undefined;
+  /** Bounds of response heads and trailers. */
+  parserLimits?: ParserLimits | undefined;
+  transport?: Transport | undefined;
+  /** Share one per transport clock. */
+  wheel?: DeadlineWheel | undefined;
+  resolver?: Resolver | undefined;
+  /** Runs a callback at the end of the tick, to gather pipelined writes. Default `setImmediate`. */
+  defer?: ((callback: () => void) => void) | undefined;
+}
+
+let sharedWheel: DeadlineWheel | null = null;
+let sharedResolver: Resolver | null = null;
+
+/** The wheel of everything that runs on the runtime's clock. */
+export function systemWheel(): DeadlineWheel {
+  sharedWheel ??= new DeadlineWheel(systemTransport.clock);
+  return sharedWheel;
+}
+
+function systemResolver(): Resolver {
+  sharedResolver ??= new SystemResolver();
+  return sharedResolver;
+}
+
+/** Host and port as the Host field shows them: IPv6 in brackets, the default port left out. */
+export function authorityOf(address: OriginAddress): string {
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  const standard = address.scheme === 'https' ? 443 : 80;
+  return address.port === standard ? host : `${host}:${address.port}`;
+}
+
+/**
+ * One server: scheme, host and port, with its pool of connections, its deadlines and its retries.
+ * The callback core of the client and the upstream half of a gateway.
+ */
+export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
+  readonly address: OriginAddress;
+  /** `http://host:port`, for messages and metrics. */
+  readonly name: string;
+  /** Value of the Host field. */
+  readonly authority: string;
+  readonly timeouts: Timeouts;
+  readonly proxy: ProxyAddress | null;
+
+  // For the other parts of client/.
+  readonly wheel: DeadlineWheel;
+  readonly resolver: Resolver;
+  readonly parserLimits: ParserLimits;
+  readonly pipelining: number;
+  readonly idleUnref: boolean;
+  readonly connectHost: string;
+  readonly connectPath: string | null;
+  readonly tunnelsThroughProxy: boolean;
+  /** What stands before a target in the request line: the origin itself when a proxy is asked. */
+  readonly targetPrefix: string;
+
+  readonly #transport: Transport;
+  readonly #tls: TlsOptions | undefined;
+  readonly #retries: number;
+  readonly #budget = new RetryBudget();
+  readonly #pool: Pool<Connection, Exchange>;
+  readonly #connections = new Set<Connection>();
+  readonly #sweepDeadline: Deadline;
+  readonly #defer: (callback: () => void) => void;
+  readonly #flushList: Connection[] = [];
+  readonly #flush = (): void => this.#flushAll();
+  #pipeliningStopped = false;
+  #closing = false;
+  #closed: (() => void)[] = [];
+  #active = 0;
+  #requests = 0;
+  #retried = 0;
+  #failures = 0;
+
+  constructor(address: OriginAddress, options: OriginOptions = {}) {
+    this.address = address;
+    this.authority = authorityOf(address);
+    this.name = `${address.scheme}://${this.authority}`;
+    this.timeouts = { ...defaultTimeouts, ...withoutUndefined(options.timeouts) };
+    this.proxy = address.socketPath === undefined ? (options.proxy ?? null) : null;
+    this.#transport = options.transport ?? systemTransport;
+    this.wheel =
+      options.wheel ??
+      (this.#transport === systemTransport
+        ? systemWheel()
+        : new DeadlineWheel(this.#transport.clock));
+    this.resolver = options.resolver ?? systemResolver();
+    this.parserLimits = options.parserLimits ?? responseLimits;
+    this.pipelining = Math.max(1, options.pipelining ?? 1);
+    this.idleUnref = options.keepProcessAlive !== true;
+    this.connectHost = this.proxy?.host ?? address.host;
+    this.connectPath = address.socketPath ?? null;
+    const secure = address.scheme === 'https';
+    this.tunnelsThroughProxy = this.proxy !== null && secure;
+    this.targetPrefix = this.proxy !== null && !secure ? this.name : '';
+    this.#tls = secure ? tlsFor(address, options.tls) : undefined;
+    this.#retries = options.retries ?? limits.retriesMax;
+    this.#defer = options.defer ?? setImmediate;
+    this.#sweepDeadline = new Deadline(this, 0);
+    this.#pool = new Pool<Connection, Exchange>(
+      {
+        connectionsMax: options.connectionsMax ?? connectionsMaxDefault,
+        depth: this.pipelining,
+        waitingMax: options.queueLengthMax ?? limits.queueLengthMax,
+        idleMaxMs: options.connectionIdleMaxMs ?? limits.poolIdleTimeoutMs,
+        ageMaxMs: options.connectionAgeMaxMs ?? connectionAgeMaxMs,
+      },
+      this,
+    );
+  }
+
+  /**
+   * Sends a request. `handler` hears how it goes, possibly before this returns; `context` is kept on
+   * the exchange for it. Fails through `onError`, never by throwing.
+   */
+  dispatch(request: DispatchRequest, handler: ExchangeHandler, context: unknown = null): Exchange {
+    const head = requestHead(this, request);
+    const refused = typeof head !== 'string';
+    const exchange = new Exchange(this, request, handler, context, refused ? '' : head);
+    this.#requests++;
+    this.#active++;
+    if (this.#closing || refused) {
+      this.#settle(
+        exchange,
+        refused ? head : new OnehopError('CLIENT_CLOSED', 'the client is closed'),
+      );
+      return exchange;
+    }
+    this.#budget.earn();
+    if (this.pipelining > 1) exchange.shareable = this.#isShareable(request);
+    exchange.startTotal();
+    this.#admit(exchange);
+    return exchange;
+  }
+
+  /** Counters and states. */
+  stats(): OriginStats {
+    return {
+      connections: this.#pool.stats(),
+      requests: this.#requests,
+      retries: this.#retried,
+      failures: this.#failures,
+      active: this.#active,
+    };
+  }
+
+  /** Takes no more requests, lets those under way end, then resolves. */
+  close(): Promise<void> {
+    this.#closing = true;
+    this.#pool.discardIdle();
+    return new Promise((resolve) => {
+      if (this.#active === 0 && this.#connections.size === 0) resolve();
+      else this.#closed.push(resolve);
+    });
+  }
+
+  /** Fails every exchange with CLIENT_CLOSED and drops every connection, now. */
+  destroy(): void {
+    this.#closing = true;
+    for (let waiter = this.#pool.firstWaiter(); waiter !== null; ) {
+      this.failExchange(waiter, new OnehopError('CLIENT_CLOSED', 'the client was destroyed'));
+      waiter = this.#pool.firstWaiter();
+    }
+    for (const connection of [...this.#connections]) {
+      connection.destroy('CLIENT_CLOSED', 'the client was destroyed');
+    }
+    this.wheel.disarm(this.#sweepDeadline);
+    this.#checkClosed();
+  }
+
+  // What the pool asks.
+
+  nowMs(): number {
+    return this.wheel.nowMs();
+  }
+
+  open(waiter: Exchange): Connection {
+    const connection = new Connection(this, waiter.timeouts.connectTimeoutMs);
+    this.#connections.add(connection);
+    connection.dial();
+    return connection;
+  }
+
+  isReusable(connection: Connection): boolean {
+    return connection.reusable;
+  }
+
+  isShareable(connection: Connection): boolean {
+    return !this.#pipeliningStopped && connection.shareable;
+  }
+
+  discard(connection: Connection): void {
+    this.#connections.delete(connection);
+    connection.discard();
+    this.#checkClosed();
+  }
+
+  assign(connection: Connection, exchange: Exchange): void {
+    connection.start(exchange);
+  }
+
+  openFailed(exchange: Exchange, error: unknown): void {
+    this.exchangeFailed(exchange, error as OnehopError);
+  }
+
+  // What connections report.
+
+  connectSocket(connection: Connection, address: string): Socket<Connection> {
+    const options: ConnectOptions = {};
+    if (this.connectPath !== null) options.path = this.connectPath;
+    else {
+      options.host = address;
+      options.port = this.proxy?.port ?? this.address.port;
+    }
+    if (this.#tls !== undefined && !this.tunnelsThroughProxy) options.tls = this.#tls;
+    return this.#transport.connect(options, connectionHandlers, connection);
+  }
+
+  connectionOpened(connection: Connection): void {
+    this.#pool.opened(connection);
+    this.#armSweep(connection);
+  }
+
+  connectionFree(connection: Connection): void {
+    this.#pool.release(connection);
+    if (this.#closing) this.#pool.discardIdle();
+    else this.#armSweep(connection);
+  }
+
+  connectionGone(connection: Connection, error: OnehopError | null = null): void {
+    this.#connections.delete(connection);
+    this.#pool.remove(connection, error);
+    this.#checkClosed();
+  }
+
+  exchangeEnded(exchange: Exchange): void {
+    if (exchange.stage === Stage.Done) return;
+    this.#leave(exchange);
+    exchange.handler.onEnd(exchange);
+    if (this.#closing) this.#checkClosed();
+  }
+
+  /** The connection now belongs to whoever took the tunnel. */
+  exchangeUpgraded(exchange: Exchange): void {
+    this.#leave(exchange);
+  }
+
+  /** The attempt failed by the connection or before it: sends it again if that is allowed. */
+  exchangeFailed(exchange: Exchange, error: OnehopError): void {
+    if (exchange.stage === Stage.Done) return;
+    const request = exchange.request;
+    const again =
+      !this.#closing &&
+      decideRetry(error.code, {
+        idempotent: request.idempotent ?? isIdempotent(request.method),
+        reused: exchange.reused,
+        sent: exchange.sent,
+        responseBytes: exchange.responseBytes,
+        bodyReplayable: exchange.bodyReplayable,
+        attempt: exchange.attempt,
+        attemptsMax: 1 + (request.retries ?? this.#retries),
+        elsewhere: false,
+      }) &&
+      this.#budget.spend();
+    if (!again) {
+      this.#settle(exchange, error);
+      return;
+    }
+    this.#retried++;
+    exchange.attempt++;
+    exchange.fresh = true;
+    this.#restart(exchange);
+  }
+
+  /** A pipelined request that was sent but not answered. */
+  resendUnanswered(exchange: Exchange, error: OnehopError): void {
+    exchange.reused = true;
+    this.exchangeFailed(exchange, error);
+  }
+
+  /** A pipelined request behind a response that closes: not processed (RFC 9112 section 9.6). */
+  resendUnprocessed(exchange: Exchange): void {
+    if (exchange.stage !== Stage.Done) this.#restart(exchange);
+  }
+
+  /** The server does not take pipelined requests: one at a time from now on. */
+  stopPipelining(): void {
+    this.#pipeliningStopped = true;
+  }
+
+  flushLater(connection: Connection): void {
+    if (this.#flushList.push(connection) === 1) this.#defer(this.#flush);
+  }
+
+  #flushAll(): void {
+    const list = this.#flushList;
+    // What a flush sets off may be corked again; it is then in the next round.
+    const count = list.length;
+    for (let i = 0; i < count; i++) list[i]!.flush();
+    list.splice(0, count);
+    if (list.length > 0) this.#defer(this.#flush);
+  }
+
+  /** Ends an exchange from outside: abort, deadline, misuse of the body. Never retried. */
+  failExchange(exchange: Exchange, error: OnehopError): void {
+    if (exchange.stage === Stage.Done) return;
+    const connection = exchange.connection;
+    const waiting = exchange.waiting;
+    this.#leave(exchange);
+    if (waiting) this.#pool.cancel(exchange);
+    else connection?.abandon(exchange);
+    this.#report(exchange, error);
+  }
+
+  onDeadline(): void {
+    const nextMs = this.#pool.sweep();
+    if (nextMs !== Number.POSITIVE_INFINITY) {
+      this.wheel.arm(this.#sweepDeadline, nextMs - this.nowMs());
+    }
+  }
+
+  #armSweep(connection: Connection): void {
+    if (!this.#sweepDeadline.armed) this.wheel.arm(this.#sweepDeadline, connection.idleMaxMs);
+  }
+
+  #isShareable(request: DispatchRequest): boolean {
+    const body = request.body;
+    return (
+      (request.idempotent ?? isIdempotent(request.method)) &&
+      request.upgrade === undefined &&
+      request.close !== true &&
+      (body === null || typeof body === 'string' || body instanceof Uint8Array)
+    );
+  }
+
+  #admit(exchange: Exchange): void {
+    const found = this.#pool.acquire(exchange);
+    if (found === null) exchange.armQueue();
+    else if (found === PoolFull) {
+      this.#settle(
+        exchange,
+        new OnehopError('QUEUE_FULL', `too many requests wait for ${this.name}`),
+      );
+    } else found.start(exchange);
+  }
+
+  #restart(exchange: Exchange): void {
+    exchange.connection = null;
+    exchange.stage = Stage.Waiting;
+    exchange.sent = false;
+    exchange.reused = false;
+    exchange.responseBytes = 0;
+    if (exchange.upload === Upload.Streaming) exchange.upload = Upload.Ready;
+    const length = (exchange.request.body as StreamedBody | null)?.length;
+    if (exchange.upload === Upload.Ready && typeof length === 'number') {
+      exchange.uploadBytesLeft = length;
+    }
+    this.#admit(exchange);
+  }
+
+  /** The one place where an exchange ends. */
+  #leave(exchange: Exchange): void {
+    exchange.stage = Stage.Done;
+    exchange.connection = null;
+    exchange.disarm();
+    this.#active--;
+  }
+
+  #settle(exchange: Exchange, error: OnehopError): void {
+    this.#leave(exchange);
+    this.#report(exchange, error);
+  }
+
+  #report(exchange: Exchange, error: OnehopError): void {
+    this.#failures++;
+    exchange.handler.onError(exchange, error);
+    this.#checkClosed();
+  }
+
+  #checkClosed(): void {
+    if (!this.#closing || this.#active > 0 || this.#connections.size > 0) return;
+    const waiting = this.#closed;
+    this.#closed = [];
+    for (const resolve of waiting) resolve();
+  }
+}
+
+function withoutUndefined(timeouts: Partial<Timeouts> | undefined): Partial<Timeouts> {
+  if (timeouts === undefined) return {};
+  return Object.fromEntries(
+    Object.entries(timeouts).filter(([, value]) => value !== undefined),
+  ) as Partial<Timeouts>;
+}
+
+/** The certificate is checked against the host name, though an address is dialled. */
+function tlsFor(address: OriginAddress, options: TlsOptions | undefined): TlsOptions {
+  const tls: TlsOptions = { ...options };
+  if (tls.serverName === undefined && !isIP(address.host)) tls.serverName = address.host;
+  tls.alpnProtocols ??= ['http/1.1'];
+  return tls;
+}

@@ -1,0 +1,137 @@
+/** Requests on their way to the socket: one head, one write wherever the body allows it. */
+import { OnehopError } from '../core/index.ts';
+import {
+  CHUNK_END,
+  Connection as ConnectionField,
+  chunkHead,
+  FieldBlock,
+  Framing,
+  HeadWriter,
+  LAST_CHUNK,
+  parseErrorReason,
+} from '../http1/index.ts';
+import { type Socket, WriteStatus } from '../transport/index.ts';
+import { type Exchange, Upload } from './exchange.ts';
+import type { Origin } from './origin.ts';
+import type { DispatchRequest } from './types.ts';
+
+/** Bodies up to this size are copied behind their head; bigger ones leave as a buffer of their own. */
+const copiedBodyBytesMax = 16 * 1024;
+
+/** No fields. */
+export const noFields: FieldBlock = new FieldBlock([]);
+
+const writer = new HeadWriter();
+
+/**
+ * Methods whose requests say `content-length: 0` when there is no body, because servers expect one
+ * (RFC 9110 section 8.6).
+ */
+const expectsBody = (method: string): boolean =>
+  method === 'POST' || method === 'PUT' || method === 'PATCH';
+
+/**
+ * The head of a request as a latin1 string; an OnehopError (REQUEST_INVALID) when method, target or
+ * fields cannot be sent. With a small ASCII body in memory the body is part of it.
+ */
+export function requestHead(origin: Origin, request: DispatchRequest): string | OnehopError {
+  const { body, method } = request;
+  const prefix = request.method === 'CONNECT' ? '' : origin.targetPrefix;
+  writer.beginRequest(
+    method,
+    prefix === '' ? request.target : prefix + request.target,
+    request.host ?? origin.authority,
+  );
+  writer.block(request.fields);
+  if (prefix !== '' && origin.proxy!.authorization !== null) {
+    writer.field('proxy-authorization', origin.proxy!.authorization);
+  }
+  let connection: ConnectionField = ConnectionField.KeepAlive;
+  if (request.upgrade !== undefined) {
+    writer.upgrade(request.upgrade);
+    connection = ConnectionField.Upgrade;
+  } else if (request.close === true) connection = ConnectionField.Close;
+  let head: string;
+  if (body === null) {
+    head = expectsBody(method)
+      ? writer.end(Framing.Length, 0, connection)
+      : writer.end(Framing.None, 0, connection);
+  } else if (typeof body === 'string') {
+    const length = Buffer.byteLength(body);
+    head = writer.end(Framing.Length, length, connection);
+    // As many bytes as characters: all ASCII, so head and body are one string.
+    if (length === body.length && length <= copiedBodyBytesMax && head !== '') return head + body;
+  } else if (body instanceof Uint8Array) {
+    head = writer.end(Framing.Length, body.length, connection);
+  } else if (body.length === null) head = writer.end(Framing.Chunked, 0, connection);
+  else head = writer.end(Framing.Length, body.length, connection);
+  if (head !== '') return head;
+  return new OnehopError('REQUEST_INVALID', parseErrorReason(writer.errorCode), {
+    phase: 'request',
+    upstream: origin.name,
+  });
+}
+
+/**
+ * Writes the head of `exchange`, and the body when it is in memory. For a streamed body the socket is
+ * left corked, so that the first piece can leave with the head: the caller uncorks it.
+ */
+export function sendRequest(socket: Socket<unknown>, exchange: Exchange): WriteStatus {
+  const head = exchange.head;
+  const body = exchange.request.body;
+  if (exchange.upload === Upload.Ready) {
+    socket.cork();
+    exchange.upload = Upload.Streaming;
+    return socket.writeLatin1(head);
+  }
+  if (body === null) return socket.writeLatin1(head);
+  if (typeof body === 'string') {
+    const length = Buffer.byteLength(body);
+    if (length === body.length && length <= copiedBodyBytesMax) return socket.writeLatin1(head);
+    const bytes = Buffer.allocUnsafe(head.length + length);
+    bytes.write(head, 0, 'latin1');
+    bytes.write(body, head.length, 'utf8');
+    return socket.write(bytes, 0, bytes.length);
+  }
+  const bytes = body as Uint8Array;
+  if (bytes.length <= copiedBodyBytesMax) {
+    const joined = Buffer.allocUnsafe(head.length + bytes.length);
+    joined.write(head, 0, 'latin1');
+    joined.set(bytes, head.length);
+    return socket.write(joined, 0, joined.length);
+  }
+  const status = socket.writeLatin1(head);
+  if (status === WriteStatus.Closed) return status;
+  return socket.write(bytes, 0, bytes.length);
+}
+
+/** Sends one chunk of a chunked body. */
+export function writeChunk(
+  socket: Socket<unknown>,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  corked: boolean,
+): WriteStatus {
+  if (!corked) socket.cork();
+  socket.writeLatin1(chunkHead(end - start));
+  socket.write(bytes, start, end);
+  const status = socket.writeLatin1(CHUNK_END);
+  return corked ? status : socket.uncork();
+}
+
+/** Ends a chunked body; `trailers` is what a `TrailerWriter` returned, or empty. */
+export function writeLastChunk(socket: Socket<unknown>, trailers: string): WriteStatus {
+  return socket.writeLatin1(trailers === '' ? LAST_CHUNK : trailers);
+}
+
+/** Asks the origin's proxy for a tunnel (RFC 9110 section 9.3.6). */
+export function sendTunnelRequest(socket: Socket<unknown>, origin: Origin): WriteStatus {
+  const { host, port } = origin.address;
+  const target = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  writer.beginRequest('CONNECT', target, target);
+  if (origin.proxy!.authorization !== null) {
+    writer.field('proxy-authorization', origin.proxy!.authorization);
+  }
+  return socket.writeLatin1(writer.end(Framing.None, 0, ConnectionField.KeepAlive));
+}
