@@ -1,1 +1,6 @@
-export {};
+export {
+  type StudyUpstream,
+  type StudyUpstreamOptions,
+  startStudyUpstream,
+  type UpstreamCounters,
+} from './study.ts';

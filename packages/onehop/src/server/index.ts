@@ -1,1 +1,18 @@
-export {};
+/** The downstream half: listeners, connections and exchanges over HTTP/1.1. */
+export { Exchange, unknownLength } from './exchange.ts';
+export { fieldBlock, noFields } from './field-block.ts';
+export {
+  createServer,
+  defaultServerLimits,
+  defaultServerTimeouts,
+  type Server,
+} from './server.ts';
+export { reasonPhrase, statusLine } from './status.ts';
+export type {
+  ServerCounters,
+  ServerHandler,
+  ServerLimits,
+  ServerOptions,
+  ServerTimeouts,
+  TunnelHandler,
+} from './types.ts';

@@ -1,0 +1,642 @@
+import { Deadline, type DeadlineOwner, OnehopError } from '../core/index.ts';
+import {
+  errorReplyOfStatus,
+  errorReplyStatus,
+  Framing,
+  parseErrorReason,
+  Read,
+  RequestParser,
+  requestErrorCode,
+} from '../http1/index.ts';
+import { type Socket, WriteStatus } from '../transport/index.ts';
+import { Exchange } from './exchange.ts';
+import type { ServerCore } from './server.ts';
+import type { TunnelHandler } from './types.ts';
+
+/** The state machine of one downstream connection. Values from `Lingering` on parse nothing more. */
+export const Phase = {
+  /** No byte of the next request has arrived. */
+  Idle: 0,
+  /** Part of a request head has arrived. */
+  Head: 1,
+  /** The head was handed over; its body is arriving. */
+  Body: 2,
+  /** The request is complete, its response is not. */
+  Waiting: 3,
+  /** The response is complete; the rest of the request body is read and dropped. */
+  Draining: 4,
+  /** Half-closed by us; what still arrives is dropped, so that the caller can read our answer. */
+  Lingering: 5,
+  /** Handed over by `upgrade`. */
+  Tunnel: 6,
+  Closed: 7,
+} as const;
+export type Phase = (typeof Phase)[keyof typeof Phase];
+
+const readDeadline = 0;
+const writeDeadline = 1;
+
+/** One accepted socket. Everything here is for `server/` only; handlers see {@link Exchange}. */
+export class Connection<State> implements DeadlineOwner {
+  readonly server: ServerCore<State>;
+  readonly parser: RequestParser;
+  socket: Socket<Connection<State>> | null = null;
+  phase: Phase = Phase.Idle;
+  exchange: Exchange<State> | null = null;
+  tunnel: TunnelHandler<State> | null = null;
+  requests = 0;
+  /** Index in the server's list of open connections. */
+  slot = -1;
+  /** The address it is counted under; empty before it is counted. */
+  countedAddress = '';
+  /** Our half-close is due or done once nothing is left to send. */
+  peerEnded = false;
+  /** The last write was queued; `drain` will follow. */
+  writeBlocked = false;
+
+  /** Bytes behind what was parsed: pipelined requests, or a body the handler does not want yet. */
+  private held: Uint8Array | null = null;
+  private heldStart = 0;
+  private consuming = false;
+  private bodyPaused = false;
+  private socketPaused = false;
+  private closeAfter = false;
+  private dropped = 0;
+  private bodyBytes = 0;
+  private bodyStartMs = 0;
+  private lastQueuedBytes = 0;
+  private readonly readDeadline: Deadline = new Deadline(this, readDeadline);
+  private readonly writeDeadline: Deadline = new Deadline(this, writeDeadline);
+
+  constructor(server: ServerCore<State>) {
+    this.server = server;
+    this.parser = new RequestParser(server.parserLimits);
+  }
+
+  // ---- Events of the socket -----------------------------------------------------------------
+
+  opened(socket: Socket<Connection<State>>): void {
+    this.socket = socket;
+    this.parser.begin();
+    this.server.wheel.arm(this.readDeadline, this.server.timeouts.firstRequestTimeoutMs);
+  }
+
+  received(bytes: Uint8Array): void {
+    const length = bytes.length;
+    this.server.counters.bytesIn += length;
+    if (this.phase >= Phase.Lingering) {
+      if (this.phase === Phase.Tunnel) this.receivedTunnel(bytes);
+      else this.drop(length);
+      return;
+    }
+    if (this.held !== null || this.isBlocked()) this.hold(bytes, 0);
+    else this.consume(bytes, 0, false);
+  }
+
+  drained(): void {
+    this.writeBlocked = false;
+    this.server.wheel.disarm(this.writeDeadline);
+    if (this.phase === Phase.Tunnel) this.tunnel!.drain(this.exchange!);
+    else if (this.exchange !== null) this.server.callDrain(this.exchange);
+    this.pump();
+  }
+
+  /** The caller half-closed: behind everything it sent, held bytes included. */
+  ended(): void {
+    this.peerEnded = true;
+    switch (this.phase) {
+      case Phase.Idle:
+        if (this.held === null) this.closeGracefully();
+        break;
+      case Phase.Head:
+      case Phase.Draining:
+        this.finishInput();
+        break;
+      case Phase.Body:
+        // A body held back is complete as far as it will ever be; it fails when it runs out.
+        if (!this.server.allowHalfOpen && this.held !== null) this.abandon();
+        else if (this.held === null) this.finishInput();
+        break;
+      case Phase.Waiting:
+        if (this.server.allowHalfOpen) this.closeAfter = this.held === null;
+        else this.abandon();
+        break;
+      case Phase.Lingering:
+        // Both sides are through once our last bytes are out.
+        if (this.socket!.queuedBytes === 0) this.destroy(false);
+        break;
+      case Phase.Tunnel:
+        this.tunnel!.end(this.exchange!);
+        break;
+      case Phase.Closed:
+        break;
+    }
+  }
+
+  closed(error: OnehopError | null): void {
+    const exchange = this.exchange;
+    this.phase = Phase.Closed;
+    this.held = null;
+    this.server.wheel.disarm(this.readDeadline);
+    this.server.wheel.disarm(this.writeDeadline);
+    this.server.forget(this);
+    if (exchange !== null) {
+      this.endExchange(
+        exchange,
+        exchange.responseEnded && this.tunnel !== null && error === null
+          ? null
+          : new OnehopError('ABORTED', 'the caller closed the connection', {
+              phase: 'close',
+              cause: error ?? undefined,
+            }),
+      );
+    }
+  }
+
+  onDeadline(kind: number): void {
+    if (kind === writeDeadline) this.writeStalled();
+    else this.readLate();
+  }
+
+  // ---- Reading ------------------------------------------------------------------------------
+
+  private isBlocked(): boolean {
+    return (
+      this.phase === Phase.Waiting ||
+      this.bodyPaused ||
+      // Answers nobody reads must not pile up: no next request before they are gone.
+      (this.writeBlocked && this.phase <= Phase.Head)
+    );
+  }
+
+  /** Parses from `start` on until the bytes are used up or something must happen first. */
+  private consume(bytes: Uint8Array, start: number, owned: boolean): void {
+    const parser = this.parser;
+    const end = bytes.length;
+    let at = start;
+    this.consuming = true;
+    try {
+      for (;;) {
+        const read = parser.read(bytes, at, end);
+        at = parser.position;
+        if (read === Read.Head) this.onHead(at < end);
+        else if (read === Read.Body) this.onBody(bytes);
+        else if (read === Read.End) this.onRequestEnd();
+        else if (read === Read.Error) this.failParse(parser.errorCode);
+        else {
+          this.onPartial();
+          break;
+        }
+        if (this.phase >= Phase.Lingering) {
+          if (this.phase === Phase.Lingering) this.drop(end - at);
+          else if (this.phase === Phase.Tunnel) this.keep(bytes, at, owned);
+          break;
+        }
+        if (this.isBlocked()) {
+          this.keep(bytes, at, owned);
+          break;
+        }
+        if (at === end && read === Read.End) break;
+      }
+    } catch (error) {
+      this.server.report(error, this.exchange);
+      this.failInternal();
+    } finally {
+      this.consuming = false;
+    }
+    this.afterConsume();
+  }
+
+  /** What had to wait until no parser loop is on the stack. */
+  private afterConsume(): void {
+    if (this.phase === Phase.Tunnel && this.held !== null) this.releaseToTunnel();
+    if (this.peerEnded && this.held === null && this.phase < Phase.Lingering) {
+      if (this.phase === Phase.Waiting) this.closeAfter = true;
+      else if (this.phase === Phase.Idle) this.closeGracefully();
+      else this.finishInput();
+    }
+  }
+
+  private onHead(more: boolean): void {
+    const parser = this.parser;
+    const head = parser.head;
+    this.requests++;
+    this.server.counters.requests++;
+    this.server.counters.exchangesOpen++;
+    this.phase = Phase.Body;
+    this.bodyBytes = 0;
+    this.closeAfter = !head.keepAlive;
+    const exchange = new Exchange<State>(this, head);
+    this.exchange = exchange;
+    if (head.framing !== Framing.None) this.armBody();
+    this.server.handler.onRequest(exchange);
+    exchange.headReadable = false;
+    if (
+      head.expectContinue &&
+      !more &&
+      this.server.autoContinue &&
+      this.exchange === exchange &&
+      !exchange.responseStarted
+    ) {
+      exchange.sendContinue();
+    }
+  }
+
+  private armBody(): void {
+    const { wheel, timeouts } = this.server;
+    this.bodyStartMs = wheel.nowMs();
+    wheel.arm(this.readDeadline, timeouts.requestBodyGapTimeoutMs);
+  }
+
+  private onBody(bytes: Uint8Array): void {
+    const { bodyStart, bodyEnd } = this.parser;
+    const length = bodyEnd - bodyStart;
+    const exchange = this.exchange;
+    this.bodyBytes += length;
+    if (exchange === null) {
+      this.dropped += length;
+      if (this.dropped > this.server.limits.lingerBytesMax) this.closeGracefully();
+      return;
+    }
+    exchange.requestBytes += length;
+    exchange.continueNeeded = false;
+    this.server.handler.onBody?.(exchange, bytes, bodyStart, bodyEnd);
+  }
+
+  private onRequestEnd(): void {
+    const exchange = this.exchange;
+    if (exchange === null) {
+      this.nextRequest(); // the unwanted body is through
+      return;
+    }
+    this.phase = Phase.Waiting;
+    exchange.requestEnded = true;
+    if (!exchange.responseEnded) this.server.handler.onEnd?.(exchange);
+    if (this.exchange === exchange && exchange.responseEnded && this.phase === Phase.Waiting) {
+      this.exchangeDone(exchange);
+    }
+  }
+
+  /** Everything was taken and more is needed. */
+  private onPartial(): void {
+    const { wheel, timeouts } = this.server;
+    if (this.phase === Phase.Idle) {
+      if (!this.parser.inHead) return;
+      this.phase = Phase.Head;
+      // Absolute: the bytes that follow do not move it.
+      wheel.disarm(this.readDeadline);
+      wheel.arm(this.readDeadline, timeouts.requestHeadTimeoutMs);
+    } else if (this.phase === Phase.Body && !this.bodyPaused) {
+      const elapsedMs = wheel.nowMs() - this.bodyStartMs;
+      if (
+        elapsedMs > timeouts.requestBodyGraceMs &&
+        this.bodyBytes * 1000 < timeouts.requestBodyBytesPerSecondMin * elapsedMs
+      ) {
+        this.fail(408, new OnehopError('REQUEST_TIMEOUT', 'the request body comes too slowly'));
+      } else {
+        wheel.arm(this.readDeadline, timeouts.requestBodyGapTimeoutMs);
+      }
+    }
+  }
+
+  /** Keeps what is left of `bytes` for later; copies unless they are ours already. */
+  private keep(bytes: Uint8Array, at: number, owned: boolean): void {
+    if (at >= bytes.length) return;
+    if (owned) {
+      this.held = bytes;
+      this.heldStart = at;
+    } else {
+      this.hold(bytes, at);
+    }
+  }
+
+  private hold(bytes: Uint8Array, from: number): void {
+    const extra = bytes.length - from;
+    if (extra === 0) return;
+    const old = this.held;
+    if (old === null) {
+      this.held = bytes.slice(from);
+    } else {
+      const oldLength = old.length - this.heldStart;
+      const joined = new Uint8Array(oldLength + extra);
+      joined.set(this.heldStart === 0 ? old : old.subarray(this.heldStart));
+      joined.set(from === 0 ? bytes : bytes.subarray(from), oldLength);
+      this.held = joined;
+    }
+    this.heldStart = 0;
+    if (!this.socketPaused && this.held.length >= this.server.limits.readAheadBytesMax) {
+      this.socketPaused = true;
+      this.socket!.pause();
+    }
+  }
+
+  /** Goes on with held bytes once nothing blocks. */
+  pump(): void {
+    if (this.consuming) return;
+    while (this.held !== null && this.phase < Phase.Lingering && !this.isBlocked()) {
+      const bytes = this.held;
+      this.held = null;
+      this.consume(bytes, this.heldStart, true);
+    }
+    if (this.socketPaused && this.held === null && this.phase !== Phase.Closed) {
+      this.socketPaused = false;
+      this.socket!.resume();
+    }
+  }
+
+  pauseBody(): void {
+    if (this.bodyPaused || this.phase === Phase.Closed) return;
+    this.bodyPaused = true;
+    this.server.wheel.disarm(this.readDeadline);
+    if (this.phase === Phase.Tunnel) {
+      this.socketPaused = true;
+      this.socket!.pause();
+    }
+  }
+
+  resumeBody(): void {
+    if (!this.bodyPaused) return;
+    this.bodyPaused = false;
+    if (this.phase === Phase.Body) {
+      // The time the handler took is not the caller's slowness.
+      this.bodyBytes = 0;
+      this.armBody();
+    }
+    if (this.phase === Phase.Tunnel) {
+      if (!this.consuming) this.releaseToTunnel();
+      if (this.socketPaused && !this.bodyPaused) {
+        this.socketPaused = false;
+        this.socket?.resume();
+      }
+    } else {
+      this.pump();
+    }
+  }
+
+  /** The caller will send nothing more; says so to the parser. */
+  private finishInput(): void {
+    if (this.parser.finish() === Read.Error) this.failParse(this.parser.errorCode);
+    else if (this.exchange === null) this.closeGracefully();
+    else this.abandon();
+  }
+
+  private drop(length: number): void {
+    this.dropped += length;
+    if (this.dropped > this.server.limits.lingerBytesMax) this.destroy(false);
+  }
+
+  // ---- Upgraded connections -----------------------------------------------------------------
+
+  enterTunnel(tunnel: TunnelHandler<State>): void {
+    this.tunnel = tunnel;
+    this.phase = Phase.Tunnel;
+    this.server.wheel.disarm(this.readDeadline);
+    if (!this.consuming) this.releaseToTunnel();
+  }
+
+  private receivedTunnel(bytes: Uint8Array): void {
+    if (this.held !== null || this.bodyPaused) this.hold(bytes, 0);
+    else this.tunnel!.data(this.exchange!, bytes, 0, bytes.length);
+  }
+
+  private releaseToTunnel(): void {
+    const bytes = this.held;
+    if (bytes === null || this.bodyPaused) return;
+    this.held = null;
+    this.tunnel!.data(this.exchange!, bytes, this.heldStart, bytes.length);
+    if (this.socketPaused && !this.bodyPaused && this.held === null) {
+      this.socketPaused = false;
+      this.socket?.resume();
+    }
+  }
+
+  // ---- Ending exchanges ---------------------------------------------------------------------
+
+  /**
+   * Whether the connection can serve another request after a response whose head is written now.
+   * `complete` says that the whole response is at hand.
+   */
+  mayKeepAlive(exchange: Exchange<State>, complete: boolean): boolean {
+    if (
+      this.closeAfter ||
+      this.server.closing ||
+      this.requests >= this.server.limits.requestsPerConnectionMax
+    ) {
+      return false;
+    }
+    if (exchange.requestEnded || this.phase !== Phase.Body) return true;
+    const head = this.parser.head;
+    if (head.framing === Framing.None) return true;
+    // A caller that still waits for 100 may or may not send its body: only closing is clear.
+    if (exchange.continueNeeded) return false;
+    // Who answers before the body is through will not read the rest of it.
+    return (
+      !complete ||
+      (head.framing === Framing.Length &&
+        head.contentLength - this.bodyBytes <= this.server.limits.lingerBytesMax)
+    );
+  }
+
+  get closesAfter(): boolean {
+    return this.closeAfter;
+  }
+
+  setCloseAfter(): void {
+    this.closeAfter = true;
+  }
+
+  /** The response is complete. */
+  responseDone(exchange: Exchange<State>): void {
+    // Within the parser loop `End` comes next by itself, at once for a request without a body.
+    if (exchange.requestEnded) this.exchangeDone(exchange);
+    else if (!this.consuming || this.parser.head.framing !== Framing.None) this.dropBody(exchange);
+  }
+
+  /** Answered before the request was complete: drop a bounded rest, or close. */
+  private dropBody(exchange: Exchange<State>): void {
+    const wasPaused = this.bodyPaused;
+    this.bodyPaused = false;
+    this.phase = Phase.Draining;
+    this.dropped = 0;
+    this.endExchange(exchange, null);
+    if (this.closeAfter || exchange.continueNeeded) {
+      this.closeGracefully();
+      return;
+    }
+    this.server.wheel.disarm(this.readDeadline);
+    this.server.wheel.arm(this.readDeadline, this.server.timeouts.lingerTimeoutMs);
+    if (wasPaused) this.pump();
+  }
+
+  private exchangeDone(exchange: Exchange<State>): void {
+    this.endExchange(exchange, null);
+    if (this.phase === Phase.Waiting) this.nextRequest();
+  }
+
+  private nextRequest(): void {
+    if (this.closeAfter || (this.server.closing && this.held === null)) {
+      this.closeGracefully();
+      return;
+    }
+    this.phase = Phase.Idle;
+    this.parser.begin();
+    this.server.wheel.arm(this.readDeadline, this.server.timeouts.keepAliveTimeoutMs);
+    if (!this.consuming) this.pump();
+  }
+
+  /** The one place where an exchange ends. */
+  private endExchange(exchange: Exchange<State>, error: OnehopError | null): void {
+    if (exchange.finished) return;
+    exchange.finished = true;
+    if (this.exchange === exchange) this.exchange = null;
+    const { counters } = this.server;
+    counters.exchangesOpen--;
+    if (error !== null) counters.aborts++;
+    this.server.callFinish(exchange, error);
+  }
+
+  // ---- Failing and closing ------------------------------------------------------------------
+
+  private failParse(code: number): void {
+    const error = new OnehopError(requestErrorCode(code), parseErrorReason(code), {
+      phase: 'request',
+    });
+    if (this.phase === Phase.Draining) this.closeGracefully();
+    else this.fail(errorReplyStatus(code), error);
+  }
+
+  private failInternal(): void {
+    if (this.phase >= Phase.Lingering) this.destroy(false);
+    else this.fail(500, new OnehopError('INTERNAL', 'a handler of the server failed'));
+  }
+
+  /** Ends the exchange badly; answers with a prepared reply when nothing was sent for it yet. */
+  private fail(status: number, error: OnehopError): void {
+    const exchange = this.exchange;
+    const answered = exchange?.responseStarted ?? false;
+    this.server.counters.protocolErrors++;
+    if (exchange !== null) this.endExchange(exchange, error);
+    if (this.phase === Phase.Closed) return;
+    if (answered) {
+      this.destroy(false);
+      return;
+    }
+    const reply = errorReplyOfStatus(status);
+    this.write(reply, 0, reply.length);
+    this.closeGracefully();
+  }
+
+  /** The caller is gone, or its exchange is to be cut off. */
+  private abandon(): void {
+    this.destroy(false);
+  }
+
+  /** Cuts the connection: queued bytes are lost, the exchange ends by `onAbort`. */
+  destroy(reset: boolean): void {
+    if (this.phase === Phase.Closed) return;
+    const exchange = this.exchange;
+    this.phase = Phase.Closed;
+    this.held = null;
+    this.socket!.destroy(reset);
+    if (exchange !== null) {
+      this.endExchange(exchange, new OnehopError('ABORTED', 'the caller closed the connection'));
+    }
+  }
+
+  /** The handler gives up on a response it has begun: the caller must see that it is cut short. */
+  cut(exchange: Exchange<State>, error: OnehopError): void {
+    this.endExchange(exchange, error);
+    this.destroy(true);
+  }
+
+  /** Half-closes behind everything written and waits a while for the caller to do the same. */
+  closeGracefully(): void {
+    if (this.phase >= Phase.Lingering && this.phase !== Phase.Tunnel) return;
+    this.phase = Phase.Lingering;
+    this.held = null;
+    this.bodyPaused = false;
+    this.dropped = 0;
+    const socket = this.socket!;
+    socket.end();
+    if (this.peerEnded && socket.queuedBytes === 0) {
+      this.destroy(false);
+      return;
+    }
+    if (this.socketPaused) {
+      this.socketPaused = false;
+      socket.resume();
+    }
+    this.server.wheel.disarm(this.readDeadline);
+    this.server.wheel.arm(this.readDeadline, this.server.timeouts.lingerTimeoutMs);
+  }
+
+  /** Server shutdown: closes now if nothing is under way. */
+  closeIfIdle(): void {
+    if (this.phase === Phase.Idle && this.held === null) this.closeGracefully();
+  }
+
+  private readLate(): void {
+    switch (this.phase) {
+      case Phase.Idle:
+        this.closeGracefully();
+        break;
+      case Phase.Head:
+        this.fail(408, new OnehopError('REQUEST_TIMEOUT', 'the request head is incomplete'));
+        break;
+      case Phase.Body:
+        this.fail(408, new OnehopError('REQUEST_TIMEOUT', 'the request body stopped'));
+        break;
+      case Phase.Lingering:
+        // Our own answer may still be on its way to a slow reader: the write deadline judges that.
+        if (this.socket!.queuedBytes > 0 && this.writeDeadline.armed) {
+          this.server.wheel.arm(this.readDeadline, this.server.timeouts.lingerTimeoutMs);
+        } else {
+          this.destroy(false);
+        }
+        break;
+      case Phase.Draining:
+        this.closeGracefully();
+        break;
+      default:
+        break; // waiting for our own handler is not the caller's fault
+    }
+  }
+
+  // ---- Writing ------------------------------------------------------------------------------
+
+  write(bytes: Uint8Array, start: number, end: number): WriteStatus {
+    if (this.phase === Phase.Closed) return WriteStatus.Closed;
+    this.server.counters.bytesOut += end - start;
+    return this.wrote(this.socket!.write(bytes, start, end));
+  }
+
+  writeLatin1(text: string): WriteStatus {
+    if (this.phase === Phase.Closed) return WriteStatus.Closed;
+    this.server.counters.bytesOut += text.length;
+    return this.wrote(this.socket!.writeLatin1(text));
+  }
+
+  wrote(status: WriteStatus): WriteStatus {
+    if (status === WriteStatus.Queued && !this.writeBlocked) {
+      this.writeBlocked = true;
+      this.lastQueuedBytes = this.socket!.queuedBytes;
+      this.server.wheel.arm(this.writeDeadline, this.server.timeouts.writeStallTimeoutMs);
+    }
+    return status;
+  }
+
+  private writeStalled(): void {
+    if (this.phase === Phase.Closed || !this.writeBlocked) return;
+    const queued = this.socket!.queuedBytes;
+    if (queued < this.lastQueuedBytes) {
+      this.lastQueuedBytes = queued;
+      this.server.wheel.arm(this.writeDeadline, this.server.timeouts.writeStallTimeoutMs);
+      return;
+    }
+    const exchange = this.exchange;
+    if (exchange !== null) {
+      this.endExchange(exchange, new OnehopError('ABORTED', 'the caller stopped reading'));
+    }
+    this.destroy(true);
+  }
+}

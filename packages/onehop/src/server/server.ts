@@ -1,0 +1,270 @@
+import { DeadlineWheel, limits as defaults, OnehopError } from '../core/index.ts';
+import {
+  errorReplyOfStatus,
+  type FieldBlock,
+  type ParserLimits,
+  requestLimits,
+} from '../http1/index.ts';
+import {
+  type Listener,
+  type ListenOptions,
+  transport as runtimeTransport,
+  type Socket,
+  type SocketHandlers,
+  type Transport,
+} from '../transport/index.ts';
+import { Connection } from './connection.ts';
+import { DateField } from './date.ts';
+import type { Exchange } from './exchange.ts';
+import { fieldBlock } from './field-block.ts';
+import type {
+  ServerCounters,
+  ServerHandler,
+  ServerLimits,
+  ServerOptions,
+  ServerTimeouts,
+} from './types.ts';
+
+export const defaultServerLimits: ServerLimits = {
+  requestLineBytesMax: defaults.requestLineBytesMax,
+  headBytesMax: defaults.headBytesMax,
+  headersCountMax: defaults.headersCountMax,
+  headerBytesMax: defaults.headerBytesMax,
+  trailerBytesMax: defaults.trailerBytesMax,
+  trailersCountMax: defaults.trailersCountMax,
+  chunkExtensionBytesMax: defaults.chunkExtensionBytesMax,
+  chunkExtensionsBytesMax: defaults.chunkExtensionsBytesMax,
+  chunkSizeDigitsMax: defaults.chunkSizeDigitsMax,
+  bodyBytesMax: defaults.bodyBytesMax,
+  connectionsMax: 65_536,
+  connectionsPerAddressMax: defaults.connectionsPerAddressMax,
+  requestsPerConnectionMax: defaults.requestsPerConnectionMax,
+  readAheadBytesMax: defaults.relayBufferBytesMax,
+  lingerBytesMax: defaults.lingerBytesMax,
+};
+
+export const defaultServerTimeouts: ServerTimeouts = {
+  firstRequestTimeoutMs: defaults.firstRequestTimeoutMs,
+  requestHeadTimeoutMs: defaults.requestHeadTimeoutMs,
+  requestBodyGapTimeoutMs: defaults.requestBodyGapTimeoutMs,
+  requestBodyBytesPerSecondMin: defaults.requestBodyBytesPerSecondMin,
+  requestBodyGraceMs: defaults.requestBodyGraceMs,
+  keepAliveTimeoutMs: defaults.keepAliveTimeoutMs,
+  writeStallTimeoutMs: defaults.writeStallTimeoutMs,
+  lingerTimeoutMs: defaults.lingerTimeoutMs,
+};
+
+const busyReply = errorReplyOfStatus(503);
+
+/** What connections and exchanges share; internal to `server/`. */
+export class ServerCore<State> {
+  readonly handler: ServerHandler<State>;
+  readonly limits: ServerLimits;
+  readonly timeouts: ServerTimeouts;
+  readonly parserLimits: ParserLimits;
+  readonly wheel: DeadlineWheel;
+  readonly date: DateField;
+  readonly allowHalfOpen: boolean;
+  readonly autoContinue: boolean;
+  /** Field lines of every response. */
+  readonly fixedBlock: FieldBlock;
+  readonly fixedFields: string;
+  readonly counters: ServerCounters = {
+    connectionsOpened: 0,
+    connectionsOpen: 0,
+    connectionsRefused: 0,
+    requests: 0,
+    exchangesOpen: 0,
+    aborts: 0,
+    protocolErrors: 0,
+    bytesIn: 0,
+    bytesOut: 0,
+  };
+  closing = false;
+  readonly connections: Connection<State>[] = [];
+  onEmpty: (() => void) | null = null;
+  private readonly perAddress = new Map<string, number>();
+
+  constructor(options: ServerOptions<State>, transport: Transport) {
+    this.handler = options.handler;
+    this.limits = { ...defaultServerLimits, ...options.limits };
+    this.timeouts = { ...defaultServerTimeouts, ...options.timeouts };
+    this.parserLimits = { ...requestLimits, ...pickParserLimits(this.limits) };
+    this.wheel = new DeadlineWheel(transport.clock);
+    this.date = new DateField(this.wheel);
+    this.allowHalfOpen = options.allowHalfOpen ?? false;
+    this.autoContinue = options.autoContinue ?? true;
+    this.fixedBlock = fieldBlock(
+      options.serverName === undefined ? [] : ['Server', options.serverName],
+    );
+    this.fixedFields = this.fixedBlock.text;
+  }
+
+  /** Takes a new socket in, or refuses it. */
+  admit(connection: Connection<State>, socket: Socket<Connection<State>>): void {
+    const { counters, limits } = this;
+    const address = socket.remoteAddress;
+    const ofAddress = (this.perAddress.get(address) ?? 0) + 1;
+    counters.connectionsOpened++;
+    if (
+      this.closing ||
+      counters.connectionsOpen >= limits.connectionsMax ||
+      ofAddress > limits.connectionsPerAddressMax
+    ) {
+      counters.connectionsRefused++;
+      connection.socket = socket;
+      counters.connectionsOpen++;
+      connection.slot = this.connections.push(connection) - 1;
+      connection.write(busyReply, 0, busyReply.length);
+      connection.closeGracefully();
+      return;
+    }
+    this.perAddress.set(address, ofAddress);
+    connection.countedAddress = address;
+    counters.connectionsOpen++;
+    connection.slot = this.connections.push(connection) - 1;
+    connection.opened(socket);
+  }
+
+  /** The connection is gone. */
+  forget(connection: Connection<State>): void {
+    if (connection.slot < 0) return;
+    const last = this.connections.pop()!;
+    if (last !== connection) {
+      this.connections[connection.slot] = last;
+      last.slot = connection.slot;
+    }
+    connection.slot = -1;
+    this.counters.connectionsOpen--;
+    const address = connection.countedAddress;
+    if (address !== '') {
+      const count = this.perAddress.get(address)! - 1;
+      if (count === 0) this.perAddress.delete(address);
+      else this.perAddress.set(address, count);
+    }
+    if (this.connections.length === 0) this.onEmpty?.();
+  }
+
+  callDrain(exchange: Exchange<State>): void {
+    try {
+      this.handler.onDrain?.(exchange);
+    } catch (error) {
+      this.report(error, exchange);
+      exchange.abort();
+    }
+  }
+
+  /** `onAbort` and `onFinish`; what they throw is reported and changes nothing. */
+  callFinish(exchange: Exchange<State>, error: OnehopError | null): void {
+    try {
+      if (error !== null) this.handler.onAbort?.(exchange, error);
+    } catch (thrown) {
+      this.report(thrown, exchange);
+    }
+    try {
+      this.handler.onFinish?.(exchange);
+    } catch (thrown) {
+      this.report(thrown, exchange);
+    }
+  }
+
+  report(error: unknown, exchange: Exchange<State> | null): void {
+    if (this.handler.onError !== undefined) this.handler.onError(error, exchange);
+    else console.error('onehop: a handler of the server threw:', error);
+  }
+}
+
+function pickParserLimits(limits: ServerLimits): Partial<ParserLimits> {
+  return {
+    requestLineBytesMax: limits.requestLineBytesMax,
+    headBytesMax: limits.headBytesMax,
+    headersCountMax: limits.headersCountMax,
+    headerBytesMax: limits.headerBytesMax,
+    trailerBytesMax: limits.trailerBytesMax,
+    trailersCountMax: limits.trailersCountMax,
+    chunkExtensionBytesMax: limits.chunkExtensionBytesMax,
+    chunkExtensionsBytesMax: limits.chunkExtensionsBytesMax,
+    chunkSizeDigitsMax: limits.chunkSizeDigitsMax,
+    bodyBytesMax: limits.bodyBytesMax,
+  };
+}
+
+/** An HTTP/1.1 server: any number of listeners, one handler. */
+export interface Server {
+  /** Rejects with ADDRESS_IN_USE or LISTEN_FAILED. May be called several times. */
+  listen(options: ListenOptions): Promise<Listener>;
+  /**
+   * Stops accepting, closes idle connections, lets open exchanges end for up to `drainMs`, then
+   * cuts what is left. Resolves when every connection is gone.
+   */
+  close(options?: { drainMs?: number }): Promise<void>;
+  readonly counters: Readonly<ServerCounters>;
+}
+
+/** Creates a server; see {@link ServerOptions}. Nothing listens before {@link Server.listen}. */
+export function createServer<State = unknown>(options: ServerOptions<State>): Server {
+  const transport = options.transport ?? runtimeTransport;
+  const core = new ServerCore<State>(options, transport);
+  const listeners: Listener[] = [];
+  // One bad peer or one bug in a handler must not end the process.
+  const failed = (connection: Connection<State>, error: unknown): void => {
+    core.report(error, connection.exchange);
+    connection.destroy(false);
+  };
+  const handlers: SocketHandlers<Connection<State>> = {
+    open: (socket) => core.admit(socket.state, socket),
+    data(socket, bytes) {
+      try {
+        socket.state.received(bytes);
+      } catch (error) {
+        failed(socket.state, error);
+      }
+    },
+    drain(socket) {
+      try {
+        socket.state.drained();
+      } catch (error) {
+        failed(socket.state, error);
+      }
+    },
+    end(socket) {
+      try {
+        socket.state.ended();
+      } catch (error) {
+        failed(socket.state, error);
+      }
+    },
+    close: (socket, error) => socket.state.closed(error),
+  };
+  let closed: Promise<void> | null = null;
+
+  async function shutDown(drainMs: number): Promise<void> {
+    core.closing = true;
+    const freed = listeners.map((listener) => listener.close());
+    for (const connection of [...core.connections]) connection.closeIfIdle();
+    if (core.connections.length > 0) {
+      await new Promise<void>((resolve) => {
+        core.onEmpty = resolve;
+        transport.clock.setTimer(() => {
+          for (const connection of [...core.connections]) connection.destroy(false);
+        }, drainMs);
+      });
+    }
+    core.date.close();
+    await Promise.all(freed);
+  }
+
+  return {
+    counters: core.counters,
+    async listen(listenOptions) {
+      if (closed !== null) throw new OnehopError('LISTEN_FAILED', 'the server was closed');
+      const listener = await transport.listen(listenOptions, handlers, () => new Connection(core));
+      listeners.push(listener);
+      return listener;
+    },
+    close({ drainMs = 10_000 } = {}) {
+      closed ??= shutDown(drainMs);
+      return closed;
+    },
+  };
+}
