@@ -94,10 +94,15 @@ function ipv4End(bytes: Uint8Array, start: number, end: number): number {
   return at;
 }
 
-/** Every `%` is followed by two hexadecimal digits, and none encodes NUL. */
-function escapesAreSound(bytes: Uint8Array, start: number, end: number): boolean {
+/**
+ * Every `%` is followed by two hexadecimal digits, none encodes NUL, and there are no brackets, which
+ * belong to hosts alone.
+ */
+function isSoundPath(bytes: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at++) {
-    if (bytes[at] !== PERCENT) continue;
+    const byte = bytes[at];
+    if (byte === OPEN_BRACKET || byte === CLOSE_BRACKET) return false;
+    if (byte !== PERCENT) continue;
     if (at + 2 >= end) return false;
     const high = HEX_VALUE[bytes[at + 1]!]!;
     const low = HEX_VALUE[bytes[at + 2]!]!;
@@ -146,5 +151,5 @@ export function parseTarget(head: RequestHead, isConnect: boolean, isOptions: bo
     head.authorityEnd = at;
     head.pathStart = at;
   }
-  return escapesAreSound(bytes, head.pathStart, end) ? 0 : ParseError.InvalidTarget;
+  return isSoundPath(bytes, head.pathStart, end) ? 0 : ParseError.InvalidTarget;
 }
