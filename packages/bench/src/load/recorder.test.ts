@@ -66,9 +66,9 @@ test('rates are taken over windows of 10 ms that hold one completion at least', 
 
 test('the oha shape counts connects in, statuses apart, and writes null when nothing succeeded', () => {
   const recorder = new Recorder({ openLoop: false, keepSamples: false, successBreakdown: true });
-  recorder.record(10, 10, 10, 9, 200, 4, 50);
-  recorder.record(12, 2, 2, 1, 200, -1, 50);
-  recorder.record(15, 3, 3, 2, 404, -1, 11);
+  recorder.record(10, 10, 10, 9, 200, 4, true, 50);
+  recorder.record(12, 2, 2, 1, 200, -1, false, 50);
+  recorder.record(15, 3, 3, 2, 404, -1, false, 11);
   recorder.recordError('timeout');
   const extras = { durationMs: 1_000, abortedAtDeadline: 2, lookupMs: 0.5 };
   const oha = buildOha(recorder, recorder.latency.quantiles(), extras);

@@ -213,7 +213,8 @@ export class Recorder {
 
   /**
    * One completed request. `endMs` counts from the start of the run; `serviceMs` matters in an open
-   * loop; `firstByteMs` is -1 without a body; `connectMs` is -1 unless it had to connect.
+   * loop; `firstByteMs` is -1 without a body; `connectMs` is -1 unless it had to connect; `cold` says
+   * that the connection was the first of its slot, or that none is ever kept: not the server's doing.
    */
   record(
     endMs: number,
@@ -222,6 +223,7 @@ export class Recorder {
     firstByteMs: number,
     status: number,
     connectMs: number,
+    cold: boolean,
     bodyBytes: number,
   ): void {
     this.completed++;
@@ -230,7 +232,7 @@ export class Recorder {
     this.rates.record(endMs);
     this.latency.push(latencyMs);
     if (connectMs >= 0) this.connect.push(connectMs);
-    if (connectMs < 0) this.latencyWarm.push(latencyMs);
+    if (!cold) this.latencyWarm.push(latencyMs);
     else this.latencyConnect.push(latencyMs);
     if (this.service !== null) this.service.push(serviceMs);
     if (firstByteMs >= 0) this.firstByte.push(firstByteMs);
