@@ -1,0 +1,44 @@
+import { ResponseParser } from 'onehop/http1';
+import type { Socket } from 'onehop/transport';
+import type { LoadOrigin, PreparedRequest } from './request.ts';
+import { EventTimer } from './sse.ts';
+
+export const SlotPhase = { Idle: 0, Connecting: 1, Waiting: 2 } as const;
+export type SlotPhase = (typeof SlotPhase)[keyof typeof SlotPhase];
+
+/** One connection and the one request that is under way on it. Reused for the whole run. */
+export class Slot {
+  socket: Socket<Slot> | null = null;
+  /** Where `socket` leads. */
+  origin: LoadOrigin | null = null;
+  phase: SlotPhase = SlotPhase.Idle;
+  readonly parser = new ResponseParser();
+  request: PreparedRequest | null = null;
+  /** Waiting for the connection with a request to send; false when connecting ahead of the clock. */
+  loaded = false;
+  /** In an open loop: lies in the list of free slots. */
+  free = false;
+  /** Latency counts from here: the intended instant, or the start in a closed loop. */
+  fromMs = 0;
+  sentMs = 0;
+  connectFromMs = 0;
+  /** Time to connect that the current request bears; -1 when the connection was there. */
+  connectMs = -1;
+  /** The connection is the first of the slot, or none is kept: a cold start, not a reconnect. */
+  cold = false;
+  connectedBefore = false;
+  /** Requests answered on the current connection. */
+  answered = 0;
+  firstByteMs = -1;
+  status = 0;
+  bodyBytes = 0;
+  bodyMatches = true;
+  bodyParts: Buffer[] = [];
+  redirects = 0;
+  location: string | null = null;
+  readonly events: EventTimer | null;
+
+  constructor(sse: boolean) {
+    this.events = sse ? new EventTimer() : null;
+  }
+}
