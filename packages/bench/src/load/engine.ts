@@ -141,7 +141,9 @@ export class LoadEngine {
       const graceMs = wait ? this.plan.graceMs : 0;
       timers.push(setTimeout(() => this.deadline(wait), phase.durationMs));
       if (wait) {
-        timers.push(setTimeout(() => this.end(), Math.min(phase.durationMs + graceMs, 2 ** 31 - 1)));
+        timers.push(
+          setTimeout(() => this.end(), Math.min(phase.durationMs + graceMs, 2 ** 31 - 1)),
+        );
       }
     }
     const interrupt = (): void => this.end();
@@ -157,6 +159,7 @@ export class LoadEngine {
     this.pacer?.stop();
     this.pacer = null;
     const aborted = this.abandonOngoing();
+    this.connecting = 0;
     if (this.fatal !== null) throw this.fatal;
     // Cut off by the clock: the clock's end. Else the run is over with its last answer.
     const endMs = aborted > 0 || this.recorder.completed === 0 ? this.now() : this.lastEndMs;
@@ -311,6 +314,8 @@ export class LoadEngine {
 
   private begin(slot: Slot, fromMs: number, nowMs: number): void {
     this.countInFlight(nowMs, 1);
+    // It was wanted, hence under way, from the intended instant.
+    this.inFlightArea += nowMs - fromMs;
     const { requests } = this;
     const index = requests.length === 1 ? 0 : Math.floor(this.random() * requests.length);
     slot.request = requests[index]!;

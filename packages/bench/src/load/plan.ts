@@ -1,4 +1,8 @@
+import { CliError } from '../cli-error.ts';
 import type { LoadPlan } from './types.ts';
+
+/** More ports than one address has cannot be open to one upstream. */
+const connectionsMax = 60_000;
 
 /** Samples kept one by one before the recorder turns to a histogram. */
 export const exactSamplesMax = 5_000_000;
@@ -61,4 +65,52 @@ export function decodePlan(text: string): LoadPlan {
     }
     return value;
   }) as LoadPlan;
+}
+
+/**
+ * Refuses what cannot run.
+ * @throws CliError naming the first thing that is wrong.
+ */
+export function checkPlan(plan: LoadPlan): void {
+  const whole = (name: string, value: number, least: number): void => {
+    if (!Number.isInteger(value) || value < least) {
+      throw new CliError(`${name} must be a whole number of at least ${least}, not ${value}`);
+    }
+  };
+  const positive = (name: string, value: number | null): void => {
+    if (value !== null && !(value > 0 && Number.isFinite(value))) {
+      throw new CliError(`${name} must be greater than 0, not ${value}`);
+    }
+  };
+  whole('the number of connections', plan.connections, 1);
+  if (plan.connections > connectionsMax) {
+    throw new CliError(
+      `at most ${connectionsMax} connections are possible, not ${plan.connections}`,
+    );
+  }
+  whole('the in-flight limit', plan.inFlightMax, 1);
+  whole('the number of warm-up requests', plan.warmupRequests, 0);
+  if (plan.requests !== null) whole('the number of requests', plan.requests, 1);
+  positive('the duration', plan.durationMs);
+  positive('the rate', plan.ratePerS);
+  positive('the timeout', plan.timeoutMs);
+  positive('the connect timeout', plan.connectTimeoutMs);
+  if (plan.burst !== null) {
+    positive('the burst delay', plan.burst.delayMs);
+    whole('the burst rate', plan.burst.requests, 1);
+    if (plan.ratePerS !== null) throw new CliError('a rate and bursts cannot be combined');
+  }
+  if (plan.requests === null && plan.durationMs === null) {
+    throw new CliError('a run needs a number of requests or a duration');
+  }
+  if (plan.durationMs !== null && plan.durationMs > 2 ** 31 - 1) {
+    throw new CliError('the duration must be less than 24 days');
+  }
+  if (plan.expectBodyPattern !== null) {
+    try {
+      new RegExp(plan.expectBodyPattern);
+    } catch (error) {
+      throw new CliError(`the expected body is no valid pattern: ${(error as Error).message}`);
+    }
+  }
 }

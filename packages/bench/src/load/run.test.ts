@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CliError } from '../cli-error.ts';
+import type { OhaJson } from './oha-types.ts';
+import { decodePlan, defaultPlan, encodePlan } from './plan.ts';
+import { runLoad } from './run.ts';
+import { spawnLoad } from './spawn.ts';
+import { body, startTestServer } from './test-server.fixture.ts';
+
+test('a closed loop sends exactly n requests over c connections and balances its books', async () => {
+  await using server = await startTestServer();
+  const result = await runLoad(defaultPlan(server.url, { requests: 2_000, connections: 10 }));
+  assert.equal(result.completed, 2_000);
+  assert.equal(result.valid, 2_000);
+  assert.equal(server.requests, 2_000);
+  assert.equal(server.connections, 10);
+  assert.equal(result.connectionsEstablished, 10);
+  assert.deepEqual(result.statusCounts, { '200': 2_000 });
+  assert.equal(result.totalBodyBytes, 2_000 * body.length);
+  assert.ok(Math.abs(result.littlesLawRatio - 1) < 0.05, `${result.littlesLawRatio}`);
+  assert.equal(result.quantilesMs.length, 101);
+  assert.ok(result.connectSamplesMs !== null);
+  assert.ok(result.latencyMs.p99 !== null && result.latencyMs.p99 <= result.latencyMs.max);
+  const oha = result.oha as OhaJson;
+  assert.equal(oha.statusCodeDistribution['200'], 2_000);
+});
+
+test('the warm-up is left out of every figure and connections are opened ahead of the clock', async () => {
+  await using server = await startTestServer();
+  const plan = { requests: 300, connections: 5, warmupRequests: 100, connectFirst: true };
+  const result = await runLoad(defaultPlan(server.url, plan));
+  assert.equal(result.completed, 300);
+  assert.equal(server.requests, 400);
+  assert.equal(server.connections, 5);
+  assert.equal(result.connectSamplesMs, null);
+});
+
+test('a duration ends the run: cut off or waited for', async () => {
+  await using server = await startTestServer({ delayMs: 80 });
+  const cut = await runLoad(defaultPlan(server.url, { durationMs: 200, connections: 4 }));
+  assert.equal(cut.abortedAtDeadline, 4);
+  assert.ok(cut.completed === 4 || cut.completed === 8, `${cut.completed}`);
+  assert.equal((cut.oha as OhaJson).errorDistribution['aborted due to deadline'], 4);
+  const plan = { durationMs: 200, connections: 4, waitOngoing: true };
+  const waited = await runLoad(defaultPlan(server.url, plan));
+  assert.equal(waited.abortedAtDeadline, 0);
+  assert.ok(waited.completed === 8 || waited.completed === 12, `${waited.completed}`);
+  assert.ok(waited.durationMs > 200, `${waited.durationMs}`);
+});
+
+test('without keep-alive every request opens a connection', async () => {
+  await using server = await startTestServer();
+  const plan = { requests: 40, connections: 4, keepAlive: false };
+  const result = await runLoad(defaultPlan(server.url, plan));
+  assert.equal(result.completed, 40);
+  assert.equal(server.connections, 40);
+  assert.equal(result.connectMs?.min !== undefined, true);
+  assert.equal(result.latencyMs.min > 0, true);
+});
+
+test('a server that closes after each answer costs a reconnect, not an error', async () => {
+  await using server = await startTestServer({ close: true });
+  const result = await runLoad(defaultPlan(server.url, { requests: 20, connections: 2 }));
+  assert.equal(result.completed, 20);
+  assert.deepEqual(result.errorCounts, {});
+  assert.equal(server.connections, 20);
+  // Only the first connection of each slot is our own cold start; the rest is the server's doing.
+  assert.equal(result.connectSamplesMs !== null, true);
+});
+
+test('timeouts, wrong bodies, bad statuses and broken answers are told apart', async () => {
+  await using server = await startTestServer({ delayMs: 500 });
+  const plan = { requests: 4, connections: 4, timeoutMs: 60 };
+  const late = await runLoad(defaultPlan(server.url, plan));
+  assert.deepEqual(late.errorCounts, { timeout: 4 });
+  assert.equal(late.completed, 0);
+  assert.equal(late.latencyMs.p50, 0);
+
+  await using good = await startTestServer();
+  const expected = (text: string) =>
+    runLoad(defaultPlan(good.url, { requests: 10, connections: 2, expectBody: Buffer.from(text) }));
+  assert.equal((await expected(body)).valid, 10);
+  const wrong = await expected(`${body.slice(0, -1)}X`);
+  assert.equal(wrong.valid, 0);
+  assert.equal(wrong.invalidBodies, 10);
+  assert.equal((await expected(`${body}more`)).invalidBodies, 10);
+  const pattern = await runLoad(
+    defaultPlan(good.url, { requests: 10, connections: 2, expectBodyPattern: '^\\{"message":' }),
+  );
+  assert.equal(pattern.valid, 10);
+
+  const missing = await runLoad(
+    defaultPlan(`${good.url}missing`, { requests: 10, connections: 2 }),
+  );
+  assert.equal(missing.completed, 10);
+  assert.equal(missing.valid, 0);
+  assert.deepEqual(missing.statusCounts, { '404': 10 });
+  const truncated = await runLoad(
+    defaultPlan(`${good.url}truncated`, { requests: 4, connections: 2 }),
+  );
+  assert.deepEqual(truncated.errorCounts, { 'response ended early': 4 });
+  const invalid = await runLoad(defaultPlan(`${good.url}garbage`, { requests: 4, connections: 2 }));
+  assert.deepEqual(invalid.errorCounts, { 'invalid HTTP response': 4 });
+});
+
+test('redirects are answers by default and followed when asked', async () => {
+  await using server = await startTestServer();
+  const url = `${server.url}redirect`;
+  const plain = await runLoad(defaultPlan(url, { requests: 4, connections: 2 }));
+  assert.deepEqual(plain.statusCounts, { '302': 4 });
+  const plan = { requests: 4, connections: 2, redirectsMax: 2 };
+  const followed = await runLoad(defaultPlan(url, plan));
+  assert.deepEqual(followed.statusCounts, { '200': 4 });
+  assert.equal(followed.completed, 4);
+});
+
+test('server-sent events are counted and their gaps timed', async () => {
+  await using server = await startTestServer();
+  const plan = { requests: 4, connections: 2, sse: true };
+  const result = await runLoad(defaultPlan(`${server.url}sse`, plan));
+  assert.equal(result.sseEvents, 4 * 5);
+  assert.ok(result.sseGapMs !== null && result.firstByteMs !== null);
+  assert.ok(result.sseGapMs.p50 > 10 && result.sseGapMs.p50 < 60, `${result.sseGapMs.p50}`);
+  assert.ok(result.firstByteMs.p50 < 15, `${result.firstByteMs.p50}`);
+});
+
+test('what cannot be reached or makes no sense is one sentence', async () => {
+  const refused = runLoad(defaultPlan('http://127.0.0.1:1/', { requests: 1_000, connections: 5 }));
+  await assert.rejects(refused, /cannot connect to http:\/\/127\.0\.0\.1:1: connection refused/);
+  await assert.rejects(runLoad(defaultPlan('ftp://x/')), CliError);
+  await assert.rejects(runLoad(defaultPlan('http://nowhere.invalid/')), /cannot resolve/);
+  for (const wrong of [
+    { connections: 0 },
+    { requests: 0 },
+    { requests: 1.5 },
+    { durationMs: -1 },
+    { ratePerS: 0 },
+    { method: 'G T' },
+    { headers: [['a b', 'c']] as const },
+    { headers: [['a', 'b\r\nc']] as const },
+    { expectBodyPattern: '(' },
+  ]) {
+    const plan = defaultPlan('http://127.0.0.1:1/', wrong);
+    await assert.rejects(runLoad(plan), CliError, JSON.stringify(wrong));
+  }
+});
+
+test('a plan survives the way to another process', () => {
+  const plan = defaultPlan('http://h/', {
+    body: Uint8Array.of(0, 255, 10),
+    bodies: [Uint8Array.of(1), Uint8Array.of(2, 3)],
+    headers: [['a', 'b']],
+  });
+  assert.deepEqual(decodePlan(encodePlan(plan)), plan);
+});
+
+test('a spawned run gives the same kind of result, errors included', async () => {
+  await using server = await startTestServer();
+  const plan = defaultPlan(server.url, { requests: 500, connections: 5 });
+  const result = await spawnLoad(plan, { runtime: 'node' });
+  assert.equal(result.completed, 500);
+  assert.match(result.generator, /^onehop load on node/);
+  assert.equal(result.plan, plan);
+  const lost = spawnLoad(defaultPlan('http://127.0.0.1:1/', { requests: 5, connections: 1 }));
+  await assert.rejects(lost, /connection refused/);
+});
+
+test('an interrupted run keeps what it measured', async () => {
+  await using server = await startTestServer({ delayMs: 5 });
+  const stop = new AbortController();
+  setTimeout(() => stop.abort(), 400);
+  const plan = defaultPlan(server.url, { durationMs: 20_000, connections: 2 });
+  const result = await spawnLoad(plan, { runtime: 'node', signal: stop.signal });
+  assert.equal(result.interrupted, true);
+  assert.ok(result.durationMs < 5_000);
+});

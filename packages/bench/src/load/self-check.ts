@@ -1,0 +1,70 @@
+/** Whether a run says something about the server rather than about the generator. */
+import type { PhaseOutcome } from './engine.ts';
+import type { LoadPlan, LoadResult } from './types.ts';
+
+/** Beyond this share of a core the generator may be what limits. */
+export const utilisationMax = 0.8;
+const littleTolerance = 0.05;
+const achievedMin = 0.95;
+
+/**
+ * Little's law: throughput times mean latency over the mean number under way; 1 when the books
+ * balance. In a closed loop every connection always has a request under way.
+ */
+export function littlesLaw(
+  plan: LoadPlan,
+  openLoop: boolean,
+  requestsPerS: number,
+  meanMs: number,
+  outcome: Pick<PhaseOutcome, 'inFlightMean'>,
+): number {
+  const underWay = openLoop ? outcome.inFlightMean : plan.connections;
+  return underWay === 0 ? 0 : (requestsPerS * meanMs) / 1_000 / underWay;
+}
+
+const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+
+/** Each reason not to conclude anything, one sentence; empty when the run is sound. */
+export function selfCheck(result: Omit<LoadResult, 'selfCheckProblems'>): string[] {
+  const problems: string[] = [];
+  const { plan } = result;
+  const openLoop = result.scheduleLagP99Ms !== null;
+  if (result.completed === 0) problems.push('No request completed.');
+  if (result.cpuUtilisation > utilisationMax) {
+    problems.push(
+      `The generator used ${percent(result.cpuUtilisation)} of a core: what it shows may be its own ceiling.`,
+    );
+  }
+  // A short run has a ramp up and a tail in which not every connection is busy.
+  const steady = result.completed >= 20 * plan.connections && result.abortedAtDeadline === 0;
+  const off = Math.abs(result.littlesLawRatio - 1);
+  if (steady && Object.keys(result.errorCounts).length === 0 && off > littleTolerance) {
+    problems.push(
+      `Little's law is off by ${percent(off)}: throughput and latency do not describe the same run.`,
+    );
+  }
+  if (!openLoop && plan.keepAlive) {
+    const wanted = Math.min(plan.connections, plan.requests ?? plan.connections);
+    if (result.connectionsEstablished < wanted) {
+      problems.push(`Only ${result.connectionsEstablished} of ${wanted} connections were opened.`);
+    }
+  }
+  if (openLoop) {
+    const lag = result.scheduleLagP99Ms ?? 0;
+    if (lag > 0.5 && lag > 0.1 * result.latencyMs.p50) {
+      problems.push(
+        `Requests left up to ${lag.toFixed(2)} ms late (p99): the generator could not keep its schedule.`,
+      );
+    }
+    if (result.dropped > 0) {
+      problems.push(
+        `${result.dropped} requests were not sent because ${plan.inFlightMax} were under way already.`,
+      );
+    }
+    const achieved = result.achievedOverOffered ?? 1;
+    if (achieved < achievedMin) {
+      problems.push(`Only ${percent(achieved)} of the offered rate was achieved.`);
+    }
+  }
+  return problems;
+}
