@@ -1,0 +1,178 @@
+/** Which contestants of which runtime, in which mode, take part; and the controls beside them. */
+import { CliError } from '../cli-error.ts';
+import type { ContestantInfo, ReuseMode, Runtime } from '../contestants/types.ts';
+import type { Cell, Entry } from '../results/types.ts';
+import type { StudyOptions } from './options.ts';
+import type { Task } from './schedule.ts';
+import { nearest } from './suggest.ts';
+
+/** A contestant on one runtime, ready to take part. */
+export interface CatalogueItem extends Omit<ContestantInfo, 'runtimes' | 'package'> {
+  runtime: Runtime;
+  version: string;
+  source?: string;
+}
+
+export interface Catalogue {
+  items: CatalogueItem[];
+  /** Every name that exists, also of what cannot run here. */
+  knownNames: string[];
+}
+
+/** Fast and steady, hence good for showing the rig's noise; the first that takes part is entered twice. */
+const TWIN_CANDIDATES = ['undici-request', 'onehop', 'node-http', 'undici-dispatch', 'fetch'];
+/** On Bun the default study asks what changes with the runtime, not for every client again. */
+const BUN_DEFAULTS = ['onehop', 'onehop-fetch', 'bun-fetch', 'node-http', 'axios'];
+
+/** `undici-request`, `onehop@bun`, `httpx.per-request`. Node and Python are not spelt out. */
+export function entryId(name: string, runtime: Runtime, reuse: ReuseMode): string {
+  const place = runtime === 'bun' ? '@bun' : '';
+  return `${name}${place}${reuse === 'per-request' ? '.per-request' : ''}`;
+}
+
+/** Whether `--clients` picks the item: by name, or by name and runtime as in `onehop@bun`. */
+function isWanted(item: CatalogueItem, options: StudyOptions): boolean {
+  if (options.clients === null) {
+    if (options.planning === 'uniform' || item.runtime !== 'bun') return true;
+    return options.runtimes.length === 1 || BUN_DEFAULTS.includes(item.name);
+  }
+  return options.clients.some(
+    (wanted) =>
+      wanted === 'all' || wanted === item.name || wanted === `${item.name}@${item.runtime}`,
+  );
+}
+
+/** @throws CliError that names the known clients and the nearest to what was given */
+export function checkClientNames(clients: readonly string[] | null, known: readonly string[]): void {
+  for (const wanted of clients ?? []) {
+    const [name = '', runtime] = wanted.split('@');
+    if (runtime !== undefined && !['node', 'bun', 'python'].includes(runtime)) {
+      throw new CliError(`--clients: "${wanted}" asks for an unknown runtime; there are node, bun, python`);
+    }
+    if (name === 'all' || known.includes(name)) continue;
+    const guess = nearest(name, known);
+    throw new CliError(
+      `--clients: there is no client "${name}"${guess === null ? '' : `; did you mean ${guess}?`} ` +
+        `(known: ${known.join(', ')})`,
+    );
+  }
+}
+
+function runs(item: CatalogueItem, options: StudyOptions): boolean {
+  return item.runtime === 'python'
+    ? options.python === 'auto'
+    : options.runtimes.includes(item.runtime);
+}
+
+/** Contestants in their modes, then the twin and the controls. @throws CliError when none is left */
+export function buildEntries(options: StudyOptions, catalogue: Catalogue): Entry[] {
+  checkClientNames(options.clients, catalogue.knownNames);
+  const entries: Entry[] = [];
+  for (const item of catalogue.items) {
+    if (!runs(item, options) || !isWanted(item, options)) continue;
+    for (const reuse of options.reuse) {
+      if (!item.modes.includes(reuse)) continue;
+      entries.push({
+        id: entryId(item.name, item.runtime, reuse),
+        role: 'contestant',
+        contestant: item.name,
+        runtime: item.runtime,
+        reuse,
+        protocol: item.protocol,
+        version: item.version,
+        twinOf: null,
+        note: item.note,
+        ...(item.source === undefined ? {} : { source: item.source }),
+      });
+    }
+  }
+  if (entries.length === 0) {
+    throw new CliError(
+      'no client is left to study with these --clients, --reuse, --runtime and --python',
+    );
+  }
+  const original = chooseTwin(entries);
+  entries.push(
+    {
+      ...original,
+      id: `${original.id}.twin`,
+      role: 'twin',
+      twinOf: original.id,
+      note: `${original.id} a second time: shows the noise of the rig`,
+    },
+    control('direct', 'The generator straight against the upstream: the ceiling of the rig'),
+    control('null-forwarder', 'Splices bytes to the upstream without reading them: the floor'),
+  );
+  return entries;
+}
+
+function chooseTwin(entries: readonly Entry[]): Entry {
+  for (const name of TWIN_CANDIDATES) {
+    const found = entries.find(
+      (entry) => entry.contestant === name && entry.reuse === 'shared' && entry.runtime === 'node',
+    );
+    if (found !== undefined) return found;
+  }
+  return entries.find((entry) => entry.reuse === 'shared') ?? entries[0]!;
+}
+
+function control(role: 'direct' | 'null-forwarder', note: string): Entry {
+  return {
+    id: role,
+    role,
+    contestant: role,
+    runtime: 'node',
+    reuse: 'shared',
+    protocol: 'http/1.1',
+    version: process.versions.node,
+    twinOf: null,
+    note,
+  };
+}
+
+/** The entries whose rounds come first in a tiered study. */
+function isMain(entry: Entry, original: Entry): boolean {
+  if (entry.role !== 'contestant') return true;
+  return entry.runtime === original.runtime && entry.reuse === original.reuse;
+}
+
+/**
+ * Tasks of a study. Uniform: everything with everything. Tiered: the main cell for all entries, the
+ * other cells for the main entries only.
+ */
+export function buildTasks(
+  options: StudyOptions,
+  entries: readonly Entry[],
+  cells: readonly Cell[],
+): Task[] {
+  const tasks: Task[] = [];
+  const twin = entries.find((entry) => entry.role === 'twin');
+  const original = entries.find((entry) => entry.id === twin?.twinOf) ?? entries[0]!;
+  for (const entry of entries) {
+    for (const [index, cell] of cells.entries()) {
+      // The floor and the ceiling of a plain splice say nothing about a multiplexed upstream.
+      const control = entry.role === 'direct' || entry.role === 'null-forwarder';
+      const main = options.planning === 'uniform' || (index === 0 && isMain(entry, original));
+      if (options.planning === 'tiered' && index > 0) {
+        if (!isMain(entry, original) || entry.role === 'twin' || entry.role === 'null-forwarder') {
+          continue;
+        }
+      }
+      tasks.push({
+        entry: entry.id,
+        cell: cell.id,
+        main,
+        weight: sideWeight(entry, index),
+        control: control && !main,
+      });
+    }
+  }
+  return tasks;
+}
+
+/** The original's own question, Python and reuse, comes before the further cells. */
+function sideWeight(entry: Entry, cellIndex: number): number {
+  if (cellIndex > 0) return 1;
+  if (entry.runtime === 'python') return entry.reuse === 'shared' ? 3 : 2;
+  return entry.runtime === 'bun' ? 3 : 2;
+}
