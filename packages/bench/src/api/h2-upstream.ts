@@ -1,9 +1,11 @@
 /**
  * An upstream for clients of HTTP/2: the study's `GET /request_response/` over cleartext HTTP/2 with
- * prior knowledge, on node:http2. `GET /_onehop/stats/` says what it saw since
- * `POST /_onehop/stats/reset/`, over the same protocol.
+ * prior knowledge, on node:http2. `GET /_onehop/upstream/` says what it saw since
+ * `POST /_onehop/upstream/reset/`: over HTTP/1.1 on the `controlPort` of the ready line, so that the
+ * load generator can reset it and the asking does not count as a connection.
  */
 import { randomUUID } from 'node:crypto';
+import { createServer as createControlServer } from 'node:http';
 import type { Http2Session, ServerHttp2Stream } from 'node:http2';
 import { createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
@@ -12,13 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { readInteger } from './config.ts';
 import type { RunningServer } from './program.ts';
 import { explainListenError, runServerProgram } from './program.ts';
-
-export interface UpstreamStats {
-  requests: number;
-  connectionsOpened: number;
-  /** Most requests that were open at the same time. */
-  concurrencyPeak: number;
-}
+import type { UpstreamStats } from './upstream-counters.ts';
 
 function respond(stream: ServerHttp2Stream, status: number, body: unknown): void {
   if (stream.destroyed) return;
@@ -54,20 +50,32 @@ export async function startH2Upstream(env: NodeJS.ProcessEnv): Promise<RunningSe
     stream.on('error', () => stream.destroy());
     const route = `${headers[':method']} ${headers[':path']}`;
     if (route === 'GET /request_response/') answer(stream).catch(() => stream.destroy());
-    else if (route === 'GET /_onehop/stats/') respond(stream, 200, stats);
-    else if (route === 'POST /_onehop/stats/reset/') {
+    else respond(stream, 404, { error: { message: `no such path: ${headers[':path']}` } });
+  });
+  const control = createControlServer((request, response) => {
+    const route = `${request.method} ${request.url}`;
+    const known = route === 'GET /_onehop/upstream/' || route === 'POST /_onehop/upstream/reset/';
+    if (known && request.method === 'POST') {
       Object.assign(stats, { requests: 0, connectionsOpened: 0, concurrencyPeak: concurrency });
-      respond(stream, 200, { reset: true });
-    } else respond(stream, 404, { error: { message: `no such path: ${headers[':path']}` } });
+    }
+    response.writeHead(known ? 200 : 404, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(known ? stats : { error: { message: `no such route: ${route}` } }));
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(explainListenError(error, host, port)));
     server.listen({ host, port, backlog: 4096 }, resolve);
   });
+  await new Promise<void>((resolve, reject) => {
+    control.once('error', (error) => reject(explainListenError(error, host, 0)));
+    control.listen({ host, port: 0 }, resolve);
+  });
   return {
     host,
     port: (server.address() as AddressInfo).port,
+    controlPort: (control.address() as AddressInfo).port,
     close() {
+      control.close();
+      control.closeAllConnections();
       for (const session of sessions) session.destroy();
       return new Promise((resolve) => server.close(() => resolve()));
     },

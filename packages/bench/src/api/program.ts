@@ -4,6 +4,8 @@ import { CliError } from '../cli-error.ts';
 export interface RunningServer {
   host: string;
   port: number;
+  /** Where a server that speaks HTTP/2 only answers about itself, over HTTP/1.1. */
+  controlPort?: number;
   close(): Promise<void>;
 }
 
@@ -15,7 +17,8 @@ export function urlOf(server: RunningServer): string {
 
 /** The first line on stdout, so that a parent can use port 0. */
 export function announceReady(server: RunningServer): void {
-  const line = { ready: true, port: server.port, pid: process.pid, url: urlOf(server) };
+  const { port, controlPort } = server;
+  const line = { ready: true, port, pid: process.pid, url: urlOf(server), controlPort };
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

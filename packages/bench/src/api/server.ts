@@ -17,6 +17,7 @@ import { createClientSet, ModeUnsupportedError } from './client-set.ts';
 import type { ApiConfig } from './config.ts';
 import { startMeasureProbe } from './measure.ts';
 import { ErrorResponse, MessageResponse, SendResponse, UpstreamErrorResponse } from './models.ts';
+import { UpstreamCounters } from './upstream-counters.ts';
 
 const checkMessage = Compile(MessageResponse);
 
@@ -58,7 +59,11 @@ async function addDocumentation(app: FastifyInstance): Promise<void> {
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
 
-function addStudyRoutes(instance: FastifyInstance, config: ApiConfig): void {
+function addStudyRoutes(
+  instance: FastifyInstance,
+  config: ApiConfig,
+  counters: UpstreamCounters | null,
+): void {
   const app = instance.withTypeProvider<TypeBoxTypeProvider>();
   const upstream = `${config.requestUrl}request_response/`;
   const clients = createClientSet(config.reuse, {
@@ -71,7 +76,10 @@ function addStudyRoutes(instance: FastifyInstance, config: ApiConfig): void {
   app.get(
     '/request_response/',
     { schema: { summary: 'Answer with a message', response: { 200: MessageResponse } } },
-    () => ({ message: randomUUID() }),
+    (request) => {
+      counters?.add(request.raw.socket);
+      return { message: randomUUID() };
+    },
   );
 
   app.get(
@@ -107,12 +115,17 @@ function addStudyRoutes(instance: FastifyInstance, config: ApiConfig): void {
   );
 }
 
-function addMeasureRoutes(app: FastifyInstance): void {
+function addMeasureRoutes(app: FastifyInstance, counters: UpstreamCounters): void {
   const probe = startMeasureProbe();
   app.addHook('onClose', () => probe.close());
   app.get('/_onehop/measure/', { schema: { hide: true } }, () => probe.read());
   app.post('/_onehop/measure/reset/', { schema: { hide: true } }, () => {
     probe.reset();
+    return { reset: true };
+  });
+  app.get('/_onehop/upstream/', { schema: { hide: true } }, () => counters.read());
+  app.post('/_onehop/upstream/reset/', { schema: { hide: true } }, () => {
+    counters.reset();
     return { reset: true };
   });
 }
@@ -137,7 +150,8 @@ export async function buildApi(config: ApiConfig): Promise<FastifyInstance> {
     return reply.code(status).send({ error: { message: error.message } });
   });
   await addDocumentation(app);
-  addStudyRoutes(app, config);
-  if (config.measure) addMeasureRoutes(app);
+  const counters = config.measure ? new UpstreamCounters() : null;
+  addStudyRoutes(app, config, counters);
+  if (counters !== null) addMeasureRoutes(app, counters);
   return app;
 }

@@ -11,12 +11,15 @@ import { CliError } from '../cli-error.ts';
 export interface ReadyLine {
   port: number;
   pid: number;
+  /** Where an upstream that speaks HTTP/2 only answers about itself, over HTTP/1.1. */
+  controlPort: number | null;
 }
 
 export interface ServerProcess {
   name: string;
   port: number;
   pid: number;
+  controlPort: number | null;
   /** What it last said on stderr; for error messages. */
   stderrTail(): string;
   /** Null while it runs, else how it ended. */
@@ -100,6 +103,7 @@ export class Children {
         name,
         port: ready.port,
         pid: ready.pid,
+        controlPort: ready.controlPort,
         stderrTail: () => stderr.trim(),
         exitReason: () => exit,
         stop: () => this.#stop(child, () => exit !== null),
@@ -183,9 +187,18 @@ function readyLine(child: ChildProcess, timeoutMs: number): Promise<ReadyLine> {
 export function parseReady(line: string): ReadyLine | null {
   if (!line.startsWith('{')) return null;
   try {
-    const value = JSON.parse(line) as { ready?: unknown; port?: unknown; pid?: unknown };
+    const value = JSON.parse(line) as {
+      ready?: unknown;
+      port?: unknown;
+      pid?: unknown;
+      controlPort?: unknown;
+    };
     if (value.ready !== true || typeof value.port !== 'number') return null;
-    return { port: value.port, pid: typeof value.pid === 'number' ? value.pid : 0 };
+    return {
+      port: value.port,
+      pid: typeof value.pid === 'number' ? value.pid : 0,
+      controlPort: typeof value.controlPort === 'number' ? value.controlPort : null,
+    };
   } catch {
     return null;
   }

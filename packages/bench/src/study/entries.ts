@@ -43,11 +43,16 @@ function isWanted(item: CatalogueItem, options: StudyOptions): boolean {
 }
 
 /** @throws CliError that names the known clients and the nearest to what was given */
-export function checkClientNames(clients: readonly string[] | null, known: readonly string[]): void {
+export function checkClientNames(
+  clients: readonly string[] | null,
+  known: readonly string[],
+): void {
   for (const wanted of clients ?? []) {
     const [name = '', runtime] = wanted.split('@');
     if (runtime !== undefined && !['node', 'bun', 'python'].includes(runtime)) {
-      throw new CliError(`--clients: "${wanted}" asks for an unknown runtime; there are node, bun, python`);
+      throw new CliError(
+        `--clients: "${wanted}" asks for an unknown runtime; there are node, bun, python`,
+      );
     }
     if (name === 'all' || known.includes(name)) continue;
     const guess = nearest(name, known);

@@ -1,5 +1,5 @@
 /** One load run against one fresh process, and everything that was seen of it from three sides. */
-import { type LoadPlan, type LoadResult, defaultPlan } from '../load/index.ts';
+import { defaultPlan, type LoadPlan, type LoadResult } from '../load/index.ts';
 import type { Cell, Entry, Measurement } from '../results/types.ts';
 import { jsonRequest, plainRequest } from './http.ts';
 import type { StudyOptions } from './options.ts';
