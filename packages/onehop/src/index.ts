@@ -1,1 +1,14 @@
+/** The public face of onehop: the client and what its errors mean. */
+export {
+  type BodyInput,
+  Client,
+  type ClientOptions,
+  type ClientRequest,
+  ClientResponse,
+  type HeadersInput,
+  type RequestOptions,
+  ResponseHeaders,
+  type ServerSentEvent,
+  type Timeouts,
+} from './client/index.ts';
 export { ERRORS, type ErrorCode, OnehopError } from './core/index.ts';

@@ -1,5 +1,9 @@
 /** The door of the client: the callback core. */
+
+export type { BodySource } from './body-pump.ts';
+export { Client, type ClientOptions, type ClientRequest } from './client.ts';
 export { type Exchange, Stage } from './exchange.ts';
+export { ResponseHeaders } from './headers.ts';
 export {
   authorityOf,
   connectionAgeMaxMs,
@@ -8,9 +12,12 @@ export {
   Origin,
   type OriginOptions,
 } from './origin.ts';
+export type { BodyInput, HeadersInput, RequestOptions } from './request-options.ts';
 export { noFields } from './request-writer.ts';
 export { type Resolver, type ResolverOptions, SystemResolver } from './resolver.ts';
+export { ClientResponse } from './response.ts';
 export { decideRetry, isIdempotent, RetryBudget, type RetryContext } from './retry.ts';
+export { type ServerSentEvent, SseParser } from './sse.ts';
 export { Tunnel, type TunnelHandler } from './tunnel.ts';
 export type {
   DispatchRequest,

@@ -1,0 +1,261 @@
+import { limits, OnehopError } from '../core/index.ts';
+import { BodyDecoder, type DecoderEvents } from './decoder.ts';
+import type { Exchange } from './exchange.ts';
+
+const EMPTY: Buffer = Buffer.alloc(0);
+/** Bytes that may lie unread before the server is held up. */
+const unreadBytesMax = 2 * limits.relayBufferBytesMax;
+/** A body shorter than this is read to its end to save the connection when nobody wants it. */
+const drainBytesMax = 64 * 1024;
+/** A collected body of announced length up to this is put into one buffer made for it. */
+const preparedBytesMax = 4 * 1024 * 1024;
+
+/**
+ * The body of one response between the connection, which pushes, and the caller, who pulls: collected
+ * whole or read piece by piece, with back-pressure. Nothing but a reference is kept until it is used.
+ */
+export class BodyReader implements DecoderEvents {
+  /** Unread pieces; the first one alone in the common case. */
+  #first: Uint8Array | null = null;
+  #more: Uint8Array[] | null = null;
+  #unreadBytes = 0;
+  #ended = false;
+  #error: OnehopError | null = null;
+  #used = false;
+  /** Set while collecting into one buffer of the announced length. */
+  #whole: Buffer | null = null;
+  #wholeLength = 0;
+  #collecting = false;
+  #collectBytesMax = 0;
+  #resolve: (() => void) | null = null;
+  #decoder: BodyDecoder | null = null;
+  #exchange: Exchange | null = null;
+  /** Value of Content-Length, or -1. */
+  readonly announced: number;
+
+  constructor(exchange: Exchange | null, announced: number) {
+    this.#exchange = exchange;
+    this.announced = announced;
+  }
+
+  /** The body was handed out already: it can be read once only. */
+  get used(): boolean {
+    return this.#used;
+  }
+
+  /** Undo these content codings; before the first byte. */
+  decode(codings: readonly string[], bytesMax: number): void {
+    this.#decoder = new BodyDecoder(codings, bytesMax, this);
+  }
+
+  // From the connection.
+
+  onBody(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#decoder !== null) {
+      const copy = Buffer.from(bytes.subarray(start, end));
+      if (!this.#decoder.write(copy)) this.#exchange?.pause();
+      return;
+    }
+    const whole = this.#whole;
+    if (whole !== null && this.#wholeLength + end - start <= whole.length) {
+      whole.set(bytes.subarray(start, end), this.#wholeLength);
+      this.#wholeLength += end - start;
+      return;
+    }
+    this.#push(copyOf(bytes, start, end));
+  }
+
+  onEnd(): void {
+    if (this.#decoder !== null) this.#decoder.end();
+    else this.#finish();
+  }
+
+  onError(error: OnehopError): void {
+    if (this.#ended || this.#error !== null) return;
+    this.#error = error;
+    this.#exchange = null;
+    this.#decoder?.destroy();
+    this.#wake();
+  }
+
+  // From the decoder.
+
+  onDecoded(bytes: Uint8Array): void {
+    this.#push(bytes);
+  }
+
+  onDecodedEnd(): void {
+    this.#finish();
+  }
+
+  onDecodeError(error: OnehopError): void {
+    const exchange = this.#exchange;
+    this.onError(error);
+    exchange?.abort(error);
+  }
+
+  onDecoderDrain(): void {
+    this.#exchange?.resume();
+  }
+
+  #finish(): void {
+    this.#ended = true;
+    this.#exchange = null;
+    this.#wake();
+  }
+
+  #push(bytes: Uint8Array): void {
+    if (this.#first === null) this.#first = bytes;
+    else if (this.#more === null) this.#more = [bytes];
+    else this.#more.push(bytes);
+    this.#unreadBytes += bytes.length;
+    if (this.#collecting) {
+      if (this.#unreadBytes > this.#collectBytesMax) this.#tooLarge();
+      return;
+    }
+    if (this.#unreadBytes > unreadBytesMax) {
+      if (this.#decoder !== null) this.#decoder.pause();
+      else this.#exchange?.pause();
+    }
+    this.#wake();
+  }
+
+  #tooLarge(): void {
+    this.onDecodeError(
+      new OnehopError(
+        'RESPONSE_TOO_LARGE',
+        `the body is longer than ${this.#collectBytesMax} bytes`,
+        {
+          phase: 'body',
+        },
+      ),
+    );
+  }
+
+  #wake(): void {
+    const resolve = this.#resolve;
+    if (resolve === null) return;
+    if (this.#collecting && !this.#ended && this.#error === null) return;
+    this.#resolve = null;
+    resolve();
+  }
+
+  // From the caller.
+
+  /** Marks the body as taken. Errors: BODY_NOT_REPLAYABLE the second time. */
+  take(): void {
+    if (this.#used) {
+      throw new OnehopError('BODY_NOT_REPLAYABLE', 'the response body was already read', {
+        phase: 'body',
+      });
+    }
+    this.#used = true;
+  }
+
+  /** Whether everything is here and no waiting is needed. */
+  get complete(): boolean {
+    return this.#ended;
+  }
+
+  /** The body in one piece; only when {@link complete}. Throws what it failed with. */
+  whole(): Uint8Array {
+    if (this.#error !== null) throw this.#error;
+    let body: Uint8Array;
+    if (this.#whole !== null) {
+      body =
+        this.#wholeLength === this.#whole.length
+          ? this.#whole
+          : this.#whole.subarray(0, this.#wholeLength);
+    } else if (this.#more === null) body = this.#first ?? EMPTY;
+    else body = Buffer.concat([this.#first!, ...this.#more]);
+    this.#first = null;
+    this.#more = null;
+    this.#whole = null;
+    return body;
+  }
+
+  /** Reads to the end, at most `bytesMax` bytes; then {@link whole} has it. */
+  async collect(bytesMax: number): Promise<void> {
+    this.#collectBytesMax = bytesMax;
+    if (this.#unreadBytes > bytesMax || this.announced > bytesMax) this.#tooLarge();
+    if (this.#ended || this.#error !== null) return;
+    this.#collecting = true;
+    if (this.#decoder === null && this.announced > 0 && this.announced <= preparedBytesMax) {
+      this.#gather();
+    }
+    this.#flow();
+    await new Promise<void>((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  /** Moves what is here into a buffer that will hold the rest as well. */
+  #gather(): void {
+    const whole = Buffer.allocUnsafeSlow(this.announced);
+    let length = 0;
+    for (let piece = this.#shift(); piece !== null; piece = this.#shift()) {
+      whole.set(piece, length);
+      length += piece.length;
+    }
+    this.#whole = whole;
+    this.#wholeLength = length;
+  }
+
+  /** The next piece; null at the end. Throws what the body failed with. */
+  async next(): Promise<Uint8Array | null> {
+    for (;;) {
+      const piece = this.#shift();
+      if (piece !== null) {
+        if (this.#unreadBytes <= unreadBytesMax / 2) this.#flow();
+        return piece;
+      }
+      if (this.#error !== null) throw this.#error;
+      if (this.#ended) return null;
+      this.#flow();
+      await new Promise<void>((resolve) => {
+        this.#resolve = resolve;
+      });
+    }
+  }
+
+  #shift(): Uint8Array | null {
+    const piece = this.#first;
+    if (piece === null) return null;
+    this.#first = null;
+    if (this.#more !== null) {
+      this.#first = this.#more.shift()!;
+      if (this.#more.length === 0) this.#more = null;
+    }
+    this.#unreadBytes -= piece.length;
+    return piece;
+  }
+
+  #flow(): void {
+    if (this.#decoder !== null) this.#decoder.resume();
+    else this.#exchange?.resume();
+  }
+
+  /** Drops the rest: reads a short one to save the connection, gives a long one up. */
+  discard(): void {
+    this.#used = true;
+    this.#first = null;
+    this.#more = null;
+    this.#unreadBytes = 0;
+    const exchange = this.#exchange;
+    if (exchange === null) return;
+    if (this.#decoder === null && this.announced >= 0 && this.announced <= drainBytesMax) {
+      this.#collecting = true;
+      this.#collectBytesMax = drainBytesMax;
+      exchange.resume();
+      return;
+    }
+    exchange.abort();
+  }
+}
+
+/** A copy of borrowed bytes, from the runtime's pool when short. */
+function copyOf(bytes: Uint8Array, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafe(end - start);
+  copy.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end));
+  return copy;
+}
