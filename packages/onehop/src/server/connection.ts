@@ -61,6 +61,7 @@ export class Connection<State> implements DeadlineOwner {
   private bodyPaused = false;
   private socketPaused = false;
   private closeAfter = false;
+  private corked = false;
   private dropped = 0;
   private bodyBytes = 0;
   private bodyStartMs = 0;
@@ -209,6 +210,10 @@ export class Connection<State> implements DeadlineOwner {
 
   /** What had to wait until no parser loop is on the stack. */
   private afterConsume(): void {
+    if (this.corked) {
+      this.corked = false;
+      if (this.phase !== Phase.Closed) this.wrote(this.socket!.uncork());
+    }
     if (this.phase === Phase.Tunnel && this.held !== null) this.releaseToTunnel();
     if (this.peerEnded && this.held === null && this.phase < Phase.Lingering) {
       if (this.phase === Phase.Waiting) this.closeAfter = true;
@@ -229,6 +234,11 @@ export class Connection<State> implements DeadlineOwner {
     const exchange = new Exchange<State>(this, head);
     this.exchange = exchange;
     if (head.framing !== Framing.None) this.armBody();
+    else if (more && !this.corked) {
+      // Another request is behind this one: their answers leave in one write.
+      this.corked = true;
+      this.socket!.cork();
+    }
     this.server.handler.onRequest(exchange);
     exchange.headReadable = false;
     if (
@@ -315,7 +325,9 @@ export class Connection<State> implements DeadlineOwner {
     if (extra === 0) return;
     const old = this.held;
     if (old === null) {
-      this.held = bytes.slice(from);
+      // Not `bytes.slice`: what Node lends is a Buffer, whose slice is no copy.
+      this.held = new Uint8Array(extra);
+      this.held.set(from === 0 ? bytes : bytes.subarray(from));
     } else {
       const oldLength = old.length - this.heldStart;
       const joined = new Uint8Array(oldLength + extra);
