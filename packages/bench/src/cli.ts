@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { registerApi } from './api/command.ts';
 import { CliError } from './cli-error.ts';
 import { registerCalibrate, registerImport, registerLoad } from './load/command.ts';
+import { registerStudy } from './study/command.ts';
 
 export function createProgram(): Command {
   const program = new Command('onehop bench')
@@ -16,6 +17,7 @@ export function createProgram(): Command {
   registerLoad(program);
   registerImport(program);
   registerCalibrate(program);
+  registerStudy(program);
   return program;
 }
 

@@ -8,6 +8,8 @@ import { mean, median, trend } from './describe.ts';
 import { CPU, errorsOf, type Figures, headlineCell, RPS } from './figures.ts';
 
 export const LITTLE_TOLERANCE = 0.05;
+/** Requests per connection from which on a run counts as steady. */
+export const LITTLE_TURNS_MIN = 20;
 export const GENERATOR_MAX = 0.8;
 export const CEILING_MIN = 3;
 export const DRIFT_MAX = 0.1;
@@ -64,13 +66,21 @@ function worstGroup(all: readonly Group[], of: (run: Measurement) => number) {
   return worst;
 }
 
+/** A short run is all ramp and tail, in which not every connection is busy. */
+function isSteady(run: Measurement, cell: Cell): boolean {
+  return run.completed >= LITTLE_TURNS_MIN * cell.connections;
+}
+
 function littleGate(figures: Figures): Gate {
   const base = {
     id: 'little',
     title: "Little's law",
     limit: `within ${percent(LITTLE_TOLERANCE, 0)}`,
   };
-  const closed = groups(figures, true).filter(({ cell }) => cell.kind === 'closed');
+  const closed = groups(figures, true)
+    .filter(({ cell }) => cell.kind === 'closed')
+    .map((group) => ({ ...group, runs: group.runs.filter((run) => isSteady(run, group.cell)) }))
+    .filter(({ runs }) => runs.length > 0);
   const worst = worstGroup(closed, (run) => Math.abs(run.generator.littlesLawRatio - 1));
   if (worst === null) return gate(base, 'rig', 'absent', 'no closed loop was run');
   const verdict = worst.value <= LITTLE_TOLERANCE ? 'pass' : 'breach';

@@ -79,6 +79,10 @@ export class StudyStore {
     if (this.#created !== null) rmSync(this.#created, { recursive: true, force: true });
   }
 
+  discardUnlessMeasured(): void {
+    if (!existsSync(this.resultsPath)) this.discard();
+  }
+
   save(results: StudyResults, options: StudyOptions, spentMs: number): void {
     const plan: PlanFile = { kind: 'onehop-study-plan', version: PLAN_VERSION, options, spentMs };
     writeFileAtomically(join(this.dir, 'plan.json'), `${JSON.stringify(plan, null, 2)}\n`);

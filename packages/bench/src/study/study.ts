@@ -1,0 +1,217 @@
+/** A whole study: set-up, rounds, report. */
+import { findBun } from 'onehop/cli/find-bun';
+import { CliError, type ExitCode } from '../cli-error.ts';
+import { type LoadResult, spawnLoad } from '../load/index.ts';
+import {
+  type AuditResult,
+  type Cell,
+  type Entry,
+  RESULTS_SCHEMA_ID,
+  RESULTS_SCHEMA_VERSION,
+  type StudyResults,
+} from '../results/index.ts';
+import { analyseStudy } from '../stats/index.ts';
+import { loadCatalogue } from './catalogue.ts';
+import { buildCells } from './cells.ts';
+import { Children } from './children.ts';
+import { buildEntries, buildTasks, checkClientNames } from './entries.ts';
+import type { StudyOptions } from './options.ts';
+import { findPython, type PythonSetup } from './peers.ts';
+import { createProgress, type Progress, type ProgressTarget } from './progress.ts';
+import { executableVersion, rigFacts } from './rig.ts';
+import { Rounds } from './run.ts';
+import type { SessionContext } from './session.ts';
+import type { StoredStudy, StudyStore } from './store.ts';
+import { Upstreams } from './upstreams.ts';
+
+/** Kept back from the budget for statistics, charts and writing. */
+const REPORT_MS = 15_000;
+const BOOTSTRAP_RESAMPLES = 10_000;
+const CONFIDENCE = 0.95;
+const EQUIVALENCE_MIN = 0.03;
+
+export interface StudyRequest {
+  options: StudyOptions;
+  store: StudyStore;
+  /** What `--resume` found; null for a new study. */
+  stored: StoredStudy | null;
+  /** The command to run it again. */
+  command: string;
+  /** When the process started, on the clock of `performance.now()`: budgets count from there. */
+  startedMs: number;
+  progress: ProgressTarget;
+  stopped: AbortSignal;
+}
+
+export interface StudyOutcome {
+  results: StudyResults;
+  interrupted: boolean;
+}
+
+/** Measures. The results are on disk when it resolves; the report is the caller's. */
+export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
+  const { options, store, stored, stopped } = request;
+  const bun = findBun();
+  const bunVersion = executableVersion(bun);
+  const progress = createProgress(request.progress, () => timeLeftMs(request));
+  const children = new Children();
+  try {
+    const catalogue = await loadCatalogue(bunVersion);
+    const python = await findPython(options, request.progress);
+    catalogue.items.push(...python.items);
+    catalogue.knownNames.push(...python.knownNames);
+    checkClientNames(options.clients, catalogue.knownNames);
+    const entries = buildEntries(options, catalogue);
+    const cells = buildCells(options);
+    const generator = generatorName(options, bunVersion);
+    const results = emptyResults(request, entries, cells, generator, bunVersion, python);
+    if (stored !== null) takeOver(results, stored);
+    children.startReaper();
+    stopped.addEventListener('abort', () => void children.stopAll(), { once: true });
+    const context: SessionContext = {
+      children,
+      upstreams: new Upstreams(children, options, bun),
+      options,
+      runLoad: loader(options, stopped),
+      python: python.launcher,
+    };
+    await audit(results, entries, progress);
+    const rounds = new Rounds({
+      options,
+      tasks: buildTasks(options, entries, cells),
+      results,
+      context,
+      store,
+      progress,
+      spentMs: stored?.spentMs ?? 0,
+      timeLeftMs: () => timeLeftMs(request),
+      stopped,
+      isDecided,
+    });
+    await rounds.measure();
+    finish(results, stopped.aborted);
+    if (results.measurements.length > 0) {
+      rounds.save();
+      store.chooseMedianRuns(results);
+    }
+    return { results, interrupted: stopped.aborted };
+  } finally {
+    progress.end();
+    await children.stopAll();
+  }
+}
+
+function timeLeftMs({ options, startedMs }: StudyRequest): number | null {
+  if (options.budgetMs === null) return null;
+  return options.budgetMs - REPORT_MS - (performance.now() - startedMs);
+}
+
+function generatorName(options: StudyOptions, bunVersion: string | null): string {
+  if (options.generator !== 'onehop') return options.generator;
+  return bunVersion === null
+    ? `onehop load on node ${process.versions.node}`
+    : `onehop load on bun ${bunVersion}`;
+}
+
+function loader(options: StudyOptions, signal: AbortSignal): SessionContext['runLoad'] {
+  if (options.generator !== 'onehop') {
+    throw new CliError(`--generator ${options.generator} is not available`);
+  }
+  return (plan): Promise<LoadResult> => spawnLoad(plan, { signal });
+}
+
+function emptyResults(
+  request: StudyRequest,
+  entries: Entry[],
+  cells: Cell[],
+  generator: string,
+  bunVersion: string | null,
+  python: PythonSetup,
+): StudyResults {
+  const { options } = request;
+  return {
+    $schema: RESULTS_SCHEMA_ID,
+    schemaVersion: RESULTS_SCHEMA_VERSION,
+    kind: 'onehop-study',
+    startedAt: new Date().toISOString(),
+    finishedAt: null,
+    complete: false,
+    command: request.command,
+    rig: rigFacts({
+      nodeVersion: process.versions.node,
+      bunVersion,
+      pythonVersion: python.version,
+      generator,
+    }),
+    settings: {
+      rounds: options.rounds,
+      seed: options.seed,
+      connectionsMax: options.connectionsMax,
+      warmupRequests: options.warmupRequests,
+      warmupMs: options.warmupMs,
+      bootstrapResamples: BOOTSTRAP_RESAMPLES,
+      confidence: CONFIDENCE,
+      equivalenceMin: EQUIVALENCE_MIN,
+    },
+    entries,
+    cells,
+    measurements: [],
+    audit: [],
+    leftOut: [...python.leftOut],
+    warnings: [],
+  };
+}
+
+/** Carries an interrupted study on. @throws CliError when what would be added is not comparable */
+function takeOver(results: StudyResults, { results: old }: StoredStudy): void {
+  const facts = ['cpuModel', 'cores', 'nodeVersion', 'bunVersion', 'onehopVersion'] as const;
+  for (const fact of facts) {
+    if (old.rig[fact] === results.rig[fact]) continue;
+    throw new CliError(
+      `--resume: measured with ${fact} ${old.rig[fact]}, but here it is ${results.rig[fact]}; start a new study`,
+    );
+  }
+  for (const entry of old.entries) {
+    const now = results.entries.find((other) => other.id === entry.id);
+    if (now === undefined || now.version !== entry.version) {
+      const here = now === undefined ? 'not here' : `${now.version} here`;
+      throw new CliError(
+        `--resume: ${entry.id} was measured in version ${entry.version} and is ${here}; start a new study`,
+      );
+    }
+  }
+  results.startedAt = old.startedAt;
+  results.measurements.push(...old.measurements);
+  results.audit.push(...old.audit);
+  results.warnings.push(...old.warnings);
+}
+
+async function audit(results: StudyResults, entries: Entry[], progress: Progress): Promise<void> {
+  if (results.audit.length > 0) return;
+  const found: AuditResult[] = [];
+  void entries;
+  void progress;
+  results.audit.push(...found);
+}
+
+/** Whether no pair of the headline cell is undecided any more. */
+function isDecided(results: StudyResults): boolean {
+  const { headline } = analyseStudy(results);
+  if (headline === null) return true;
+  const pairs = [...headline.versusBest.cpu.values()];
+  return pairs.every(({ outcome }) => outcome !== 'undecided');
+}
+
+function finish(results: StudyResults, interrupted: boolean): void {
+  const rounds = new Set(results.measurements.map(({ round }) => round)).size;
+  // What was done, not what was hoped for.
+  results.settings.rounds = Math.max(1, rounds);
+  results.finishedAt = new Date().toISOString();
+  results.complete = !interrupted;
+  if (interrupted) results.warnings.push('The study was interrupted; it holds what was measured.');
+}
+
+/** The exit code of a study that was carried to its end. */
+export function exitCodeFor(results: StudyResults): ExitCode {
+  return analyseStudy(results).exitCode;
+}
