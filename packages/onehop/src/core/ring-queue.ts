@@ -41,6 +41,11 @@ export class RingQueue<T> {
     return this.#length === 0 ? undefined : this.#slots[this.#head];
   }
 
+  /** Puts `item` in the place of the oldest one: what is left of it, say. Not on an empty queue. */
+  replaceFirst(item: T): void {
+    if (this.#length > 0) this.#slots[this.#head] = item;
+  }
+
   /** The item `index` places behind the oldest one; undefined beyond the end. */
   at(index: number): T | undefined {
     if (index < 0 || index >= this.#length) return undefined;
