@@ -19,6 +19,8 @@ export interface BunRawSocket {
   ref(): void;
   unref(): void;
   setNoDelay(on: boolean): boolean;
+  /** Empty or null before the handshake is done. */
+  getPeerCertificate(): object | null;
 }
 
 export interface BunSocketHandler {

@@ -1,6 +1,6 @@
 /** One connection on Bun's raw sockets, which take what the kernel takes and keep nothing. */
 import { connectError, queueFullError, socketError } from '../errors.ts';
-import { type Socket, type SocketHandlers, WriteStatus } from '../types.ts';
+import { type Socket, type SocketHandlers, type TlsOptions, WriteStatus } from '../types.ts';
 import type { BunRawSocket } from './bun-types.ts';
 
 const gatherBufferBytes = 64 * 1024;
@@ -17,7 +17,7 @@ export class BunSocket<State> implements Socket<State> {
   readonly #handlers: SocketHandlers<State>;
   readonly #target: string;
   readonly #queueBytesMax: number;
-  readonly #tls: boolean;
+  readonly #tls: TlsOptions | null;
   #raw: BunRawSocket | null = null;
   #opened = false;
   #paused = false;
@@ -43,7 +43,7 @@ export class BunSocket<State> implements Socket<State> {
     state: State,
     target: string,
     queueBytesMax: number,
-    tls: boolean,
+    tls: TlsOptions | null,
   ) {
     this.state = state;
     this.#handlers = handlers;
@@ -61,7 +61,7 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   get alpnProtocol(): string {
-    const name = this.#tls ? this.#raw?.alpnProtocol : '';
+    const name = this.#tls === null ? '' : this.#raw?.alpnProtocol;
     return typeof name === 'string' ? name : '';
   }
 
@@ -118,7 +118,7 @@ export class BunSocket<State> implements Socket<State> {
     this.#release();
     // Not yet connected: onRawOpen finds `#destroyed` and drops the socket; the caller need not wait.
     if (this.#raw === null) queueMicrotask(() => this.onRawClose(null));
-    else if (reset && this.#opened && !this.#tls) this.#raw.terminate();
+    else if (reset && this.#opened && this.#tls === null) this.#raw.terminate();
     else this.#raw.end();
   }
 
@@ -193,9 +193,11 @@ export class BunSocket<State> implements Socket<State> {
     this.#handlers.end(this);
   }
 
-  /** The handshake or the certificate was not good enough. */
-  onRefused(error: unknown): void {
-    this.fail(error ?? new Error('the TLS handshake failed'));
+  /** The handshake failed, or it is done and the certificate was not good enough. */
+  onRefused(raw: BunRawSocket, error: unknown): void {
+    const done = Object.keys(raw.getPeerCertificate() ?? {}).length > 0;
+    if (done && this.#tls?.rejectUnauthorized === false) this.onOpen();
+    else this.fail(error ?? new Error('the TLS handshake failed'));
   }
 
   fail(error: unknown): void {
@@ -216,7 +218,7 @@ export class BunSocket<State> implements Socket<State> {
     this.#release();
     if (wanted || (this.#opened && this.#error === null)) this.#handlers.close(this, null);
     else if (this.#opened) this.#handlers.close(this, socketError(this.#error, this.#target));
-    else this.#handlers.close(this, connectError(this.#error, this.#target, this.#tls));
+    else this.#handlers.close(this, connectError(this.#error, this.#target, this.#tls !== null));
   }
 
   #release(): void {

@@ -73,7 +73,7 @@ function makeHandler(tls: boolean): BunSocketHandler {
       const socket = raw.data as BunSocket<unknown>;
       if (!tls) return;
       if (success) socket.onOpen();
-      else socket.onRefused(error);
+      else socket.onRefused(raw, error);
     },
   };
 }
@@ -114,7 +114,7 @@ function dial<State>(
     state,
     describeTarget(options),
     options.sendQueueBytesMax ?? sendQueueBytesMax,
-    tls !== undefined,
+    tls ?? null,
   );
   const given: BunConnectOptions = {
     allowHalfOpen: true,
@@ -145,7 +145,7 @@ function bind<State>(
 ): BunListener {
   const queueBytesMax = options.sendQueueBytesMax ?? sendQueueBytesMax;
   const make = (): BunSocket<unknown> =>
-    new BunSocket(handlers, makeState(), 'downstream', queueBytesMax, false) as BunSocket<unknown>;
+    new BunSocket(handlers, makeState(), 'downstream', queueBytesMax, null) as BunSocket<unknown>;
   const given: BunListenOptions = {
     allowHalfOpen: true,
     data: new Accepting(make),

@@ -53,7 +53,9 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   #handle: StreamHandle | null = null;
   #opened = false;
   #paused = false;
+  /** The runtime ended, or even closed, a paused socket: told after `resume`. */
   #endHeld = false;
+  #closeHeld = false;
   /** Nothing can be written any more: ended, destroyed or failed. */
   #shut = false;
   #destroyed = false;
@@ -160,6 +162,10 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     this.#shut = true;
     this.#destroyed = true;
     if (gatherOwner === (this as unknown)) gatherOwner = null;
+    if (this.#closeHeld) {
+      process.nextTick(onHeldEnd, this);
+      return;
+    }
     const isTcp = this.#net.remotePort !== undefined;
     if (reset && this.#opened && !this.#tls && isTcp) this.#net.resetAndDestroy();
     else this.#net.destroy();
@@ -197,6 +203,9 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
 
   onHeldEnd(): void {
     if (this.#endHeld) this.onEnd();
+    if (!this.#closeHeld || (this.#paused && !this.#destroyed)) return;
+    this.#closeHeld = false;
+    this.onClose();
   }
 
   onError(error: unknown): void {
@@ -207,6 +216,10 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
 
   onClose(): void {
     this.#shut = true;
+    if (this.#endHeld && this.#paused && !this.#destroyed) {
+      this.#closeHeld = true;
+      return;
+    }
     const wanted = this.#destroyed && this.#error === null;
     this.#destroyed = true;
     if (gatherOwner === (this as unknown)) gatherOwner = null;

@@ -42,14 +42,13 @@ const onread = () => ({ buffer: readBuffer(), callback: onRead as unknown as () 
 
 function tlsOptions(options: ConnectOptions, tls: TlsOptions): ConnectionOptions {
   const name = tls.serverName ?? options.host ?? '';
-  const made: ConnectionOptions & { onread?: unknown; allowHalfOpen: boolean } = {
+  const made: ConnectionOptions & { allowHalfOpen: boolean } = {
     secureContext: contextOf(tls),
     rejectUnauthorized: tls.rejectUnauthorized !== false,
     ALPNProtocols: tls.alpnProtocols,
     // SNI carries names only (RFC 6066 section 3); the certificate is checked against `host`.
     servername: isIP(name) === 0 ? name : '',
     allowHalfOpen: true,
-    onread: onread(),
   };
   if (options.path !== undefined) made.path = options.path;
   else {
@@ -83,6 +82,8 @@ function dial<State>(
       net.setNoDelay(true);
       const socket = wrap(net);
       net.once('secureConnect', onOpen);
+      // Not `onread`: a pause would not hold what is already decrypted.
+      net.on('data', onData);
       return socket;
     } catch (error) {
       const net = new NetSocket();
