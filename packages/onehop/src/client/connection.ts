@@ -208,6 +208,8 @@ export class Connection implements PoolMember<Exchange> {
         case Read.NeedMore:
           if (exchange.stage === Stage.Body) exchange.armIdle();
           else if (exchange.stage === Stage.Head) exchange.armFirstByte();
+          else return;
+          exchange.handler.onReadEnd?.(exchange);
           return;
         case Read.Head:
           if (!this.#onHead(exchange, bytes, at, end)) return;

@@ -19,6 +19,11 @@ export interface ExchangeHandler {
   /** The response is complete. The connection is already free for the next exchange. */
   onEnd(exchange: Exchange): void;
   onError(exchange: Exchange, error: OnehopError): void;
+  /**
+   * What one read of the socket held was handed over, and the response goes on: flush what was
+   * gathered from it. Not called when the read brought `onEnd` or `onError`.
+   */
+  onReadEnd?(exchange: Exchange): void;
   /** A 1xx response other than 101; `head` is readable only until the call returns. */
   onInterim?(exchange: Exchange, head: ResponseHead): void;
   /** Trailer fields, just before `onEnd`; called only when there are any. */

@@ -1,16 +1,13 @@
+import { type FieldBlock, fieldError, RESERVED } from './field-block.ts';
 import { isFieldValue, isTarget, isToken } from './field-text.ts';
 import { Framing, type HeaderTable } from './header-table.ts';
-import { HOP_BY_HOP, type HopByHopFilter } from './hop-by-hop.ts';
-import { KnownField, knownFieldOfName } from './known-field.ts';
+import type { HopByHopFilter } from './hop-by-hop.ts';
+import { KnownField } from './known-field.ts';
 import { ParseError } from './parse-error.ts';
 
 /** What the head says about the connection. HTTP/1.1 keeps it open by saying nothing. */
 export const Connection = { KeepAlive: 0, Close: 1, Upgrade: 2 } as const;
 export type Connection = (typeof Connection)[keyof typeof Connection];
-
-/** Fields that {@link HeadWriter.end} alone writes. */
-const RESERVED = HOP_BY_HOP.slice();
-RESERVED[KnownField.ContentLength] = 1;
 
 /** Reason phrases that are prepared with their status line. */
 const PHRASES: Readonly<Record<number, string>> = {
@@ -59,38 +56,6 @@ for (let status = 100; status < 600; status++) {
 /** The usual reason phrase of a status; empty when there is none. */
 export function reasonOf(status: number): string {
   return PHRASES[status] ?? '';
-}
-
-/**
- * Fields that were checked once and are sent often: default headers of a client, headers a route
- * adds. `errorCode` is 0 or says why the fields cannot be sent; then `text` is empty.
- */
-export class FieldBlock {
-  readonly text: string;
-  readonly errorCode: number;
-
-  /** `pairs`: name, value, name, value … */
-  constructor(pairs: readonly string[]) {
-    let text = '';
-    let error = 0;
-    for (let i = 0; i < pairs.length && error === 0; i += 2) {
-      error = fieldError(pairs[i]!, pairs[i + 1]!, true);
-      text += `${pairs[i]}: ${pairs[i + 1]}\r\n`;
-    }
-    this.errorCode = error;
-    this.text = error === 0 ? text : '';
-  }
-}
-
-/** Why a field cannot be sent, or 0. */
-function fieldError(name: string, value: string, isRequest: boolean): number {
-  const id = knownFieldOfName(name);
-  if (id === 0) {
-    if (!isToken(name)) return ParseError.InvalidName;
-  } else if (RESERVED[id] === 1 || (isRequest && id === KnownField.Host)) {
-    return ParseError.ReservedField;
-  }
-  return isFieldValue(value) ? 0 : ParseError.InvalidValue;
 }
 
 /**

@@ -1,23 +1,8 @@
 import { BYTE_CLASS, TOKEN } from './byte-class.ts';
+import { FieldBlock } from './field-block.ts';
 import { equalsLower, type HeaderTable } from './header-table.ts';
+import { HOP_BY_HOP } from './hop-by-hop-fields.ts';
 import { KnownField } from './known-field.ts';
-
-/**
- * Fields of one connection, never forwarded (RFC 9110 section 7.6.1); indexed by
- * {@link KnownField}.
- */
-export const HOP_BY_HOP: Uint8Array = new Uint8Array(64);
-for (const id of [
-  KnownField.Connection,
-  KnownField.Http2Settings,
-  KnownField.KeepAlive,
-  KnownField.ProxyConnection,
-  KnownField.TE,
-  KnownField.TransferEncoding,
-  KnownField.Upgrade,
-]) {
-  HOP_BY_HOP[id] = 1;
-}
 
 /** Compares two ranges, ignoring the case of letters; both are tokens. */
 function sameToken(
@@ -72,6 +57,51 @@ export class HopByHopFilter {
         }
       } else at++;
     }
+  }
+
+  /** Leaves field `index` of the head judged last out, too. */
+  mark(index: number): void {
+    this.marks[index] = 1;
+  }
+
+  /**
+   * The fields of `head` that no mark leaves out, written as a head writes them. Neighbours that
+   * already stand so in the bytes are taken in one piece; the parser has checked every byte of them.
+   */
+  collect(head: HeaderTable): FieldBlock {
+    const count = head.count;
+    const marks = this.marks;
+    let text = '';
+    let from = -1;
+    let to = -1;
+    for (let i = 0; i < count; i++) {
+      if (marks[i] === 1) continue;
+      const start = head.nameStart(i);
+      const nameEnd = head.nameEnd(i);
+      const valueStart = head.valueStart(i);
+      const valueEnd = head.valueEnd(i);
+      const { bytes } = head;
+      // `name: value CRLF`, nothing more and nothing less.
+      const exact =
+        valueStart === nameEnd + 2 &&
+        bytes[nameEnd + 1] === 0x20 &&
+        bytes[valueEnd] === 0x0d &&
+        bytes[valueEnd + 1] === 0x0a;
+      if (exact && start === to) {
+        to = valueEnd + 2;
+        continue;
+      }
+      if (to !== -1) text += head.slice(from, to);
+      if (exact) {
+        from = start;
+        to = valueEnd + 2;
+      } else {
+        to = -1;
+        text += `${head.name(i)}: ${head.value(i)}\r\n`;
+      }
+    }
+    if (to !== -1) text += head.slice(from, to);
+    return FieldBlock.ofChecked(text);
   }
 
   /** Whether field `index` of the head judged last must be left out. */

@@ -9,8 +9,9 @@ export {
   writeChunkHead,
 } from './chunk-writer.ts';
 export { Chunk, ChunkedDecoder } from './chunked-decoder.ts';
+export { FieldBlock } from './field-block.ts';
 export { isFieldValue, isTarget, isToken } from './field-text.ts';
-export { Connection, FieldBlock, HeadWriter, reasonOf, writeInto } from './head-writer.ts';
+export { Connection, HeadWriter, reasonOf, writeInto } from './head-writer.ts';
 export {
   equalsLower,
   Framing,
@@ -20,7 +21,8 @@ export {
   ResponseHead,
   TargetForm,
 } from './header-table.ts';
-export { HOP_BY_HOP, HopByHopFilter, isNominated } from './hop-by-hop.ts';
+export { HopByHopFilter, isNominated } from './hop-by-hop.ts';
+export { HOP_BY_HOP } from './hop-by-hop-fields.ts';
 export { KNOWN_FIELD_NAMES, KnownField, knownFieldOf, knownFieldOfName } from './known-field.ts';
 export { type ParserLimits, requestLimits, responseLimits } from './limits.ts';
 export {

@@ -561,6 +561,20 @@ export class Connection<State> implements DeadlineOwner {
     this.destroy(true);
   }
 
+  /** The same, but what was written is still delivered. */
+  truncate(exchange: Exchange<State>, error: OnehopError): void {
+    this.endExchange(exchange, error);
+    this.uncork();
+    // A tunnel or a body that only the end of the connection delimits would look complete.
+    if (this.phase === Phase.Tunnel || exchange.endsByClose) this.destroy(true);
+    else this.closeGracefully();
+  }
+
+  uncork(): WriteStatus {
+    if (this.phase === Phase.Closed) return WriteStatus.Closed;
+    return this.wrote(this.socket!.uncork());
+  }
+
   /** Half-closes behind everything written and waits a while for the caller to do the same. */
   closeGracefully(): void {
     if (this.phase >= Phase.Lingering && this.phase !== Phase.Tunnel) return;

@@ -99,6 +99,11 @@ export class Exchange<State> {
     return this.head;
   }
 
+  /** For the server: the body has no other end than that of the connection. */
+  get endsByClose(): boolean {
+    return this.framing === Framing.Close;
+  }
+
   /** Trailer fields of the request; readable in `onEnd`. */
   get trailers(): HeaderTable {
     return this.connection.parser.trailers;
@@ -366,6 +371,24 @@ export class Exchange<State> {
    */
   abort(error: OnehopError = new OnehopError('ABORTED', 'the response was given up')): void {
     if (!this.finished) this.connection.cut(this, error);
+  }
+
+  /** Until {@link uncork} what is written is gathered, to leave in as few system calls as possible. */
+  cork(): void {
+    if (!this.finished) this.connection.socket!.cork();
+  }
+
+  uncork(): WriteStatus {
+    return this.connection.uncork();
+  }
+
+  /**
+   * Ends a response that cannot be completed behind what was written so far: the caller reads that
+   * much, then sees that the message is cut short (no last chunk, too few bytes). `onAbort` and
+   * `onFinish` follow at once.
+   */
+  truncate(error: OnehopError): void {
+    if (!this.finished) this.connection.truncate(this, error);
   }
 
   /** Says `Connection: close` in the head to come and closes after this response. */
