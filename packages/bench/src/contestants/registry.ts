@@ -18,8 +18,18 @@ const both: readonly Runtime[] = ['node', 'bun'];
 // them equal to what the adapter says.
 const rows: Record<string, Row> = {
   'node-http': [both, () => import('./node-http.ts')],
+  'node-http2': [both, () => import('./node-http2.ts')],
   fetch: [node, () => import('./fetch.ts')],
   'undici-request': [node, () => import('./undici-request.ts')],
+  'undici-stream': [node, () => import('./undici-stream.ts')],
+  'undici-dispatch': [node, () => import('./undici-dispatch.ts')],
+  axios: [both, () => import('./axios.ts')],
+  got: [both, () => import('./got.ts')],
+  ky: [node, () => import('./ky.ts')],
+  'node-fetch': [node, () => import('./node-fetch.ts')],
+  superagent: [both, () => import('./superagent.ts')],
+  needle: [both, () => import('./needle.ts')],
+  ofetch: [node, () => import('./ofetch.ts')],
   'bun-fetch': [bun, () => import('./bun-fetch.ts')],
 };
 
