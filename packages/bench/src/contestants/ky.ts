@@ -22,7 +22,8 @@ export const contestant: Contestant = {
     const client = ky.create({ ...options, dispatcher } as typeof options);
     return {
       async getJson(path) {
-        const response = await client.get(path);
+        // Its own timeout ends with the head, so a stalled body would wait for ever.
+        const response = await client.get(path, { signal: AbortSignal.timeout(timeoutMs) });
         checkStatus(response.status);
         return response.json();
       },

@@ -17,12 +17,12 @@ export const contestant: Contestant = {
       dispatcher: dispatcher as never,
       retry: 0,
       redirect: 'manual',
-      timeout: timeoutMs,
       parseResponse: JSON.parse,
     });
     return {
       async getJson(path) {
-        const response = await client.raw(path);
+        // Its own timeout ends with the head, so a stalled body would wait for ever.
+        const response = await client.raw(path, { signal: AbortSignal.timeout(timeoutMs) });
         checkStatus(response.status);
         return response._data;
       },
