@@ -38,7 +38,8 @@ const programFiles: Record<ServerProgram, string> = {
   'h2-upstream': 'h2-upstream.js',
 };
 
-function executable(runtime: Exclude<Runtime, 'python'>): string {
+/** Path of a runtime's executable. Throws CliError when there is none. */
+export function runtimeExecutable(runtime: Exclude<Runtime, 'python'>): string {
   if (runtime === 'node') {
     return process.versions['bun'] === undefined ? process.execPath : 'node';
   }
@@ -49,7 +50,14 @@ function executable(runtime: Exclude<Runtime, 'python'>): string {
 
 /** Command line and environment of a server program; it listens on a free port of 127.0.0.1. */
 export function launchCommand(options: LaunchOptions): LaunchCommand {
-  const env: Record<string, string> = { API_HOST: '127.0.0.1', API_PORT: '0', ONEHOP_MEASURE: '1' };
+  const env: Record<string, string> = {
+    API_HOST: '127.0.0.1',
+    API_PORT: '0',
+    ONEHOP_MEASURE: '1',
+    // Some clients obey a proxy of the environment; the study goes to the upstream itself.
+    HTTP_PROXY: '',
+    http_proxy: '',
+  };
   if (options.requestUrl !== undefined) env['REQUEST_URL'] = options.requestUrl;
   if (options.reuse !== undefined) env['ONEHOP_REUSE'] = options.reuse;
   if (options.clients !== undefined) env['ONEHOP_CLIENTS'] = options.clients.join(',');
@@ -62,7 +70,7 @@ export function launchCommand(options: LaunchOptions): LaunchCommand {
   }
   const file = fileURLToPath(new URL(programFiles[options.program], import.meta.url));
   return {
-    command: executable(options.runtime),
+    command: runtimeExecutable(options.runtime),
     args: [file],
     env: { ...env, ...options.env },
   };

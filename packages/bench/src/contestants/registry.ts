@@ -17,6 +17,7 @@ const both: readonly Runtime[] = ['node', 'bun'];
 // Runtimes are repeated here so that a name can be refused without loading its client; a test keeps
 // them equal to what the adapter says.
 const rows: Record<string, Row> = {
+  onehop: [both, () => import('./onehop.ts')],
   'node-http': [both, () => import('./node-http.ts')],
   'node-http2': [both, () => import('./node-http2.ts')],
   fetch: [node, () => import('./fetch.ts')],

@@ -1,0 +1,63 @@
+/**
+ * The fairness audit: does every contestant play by the same rules? Each runtime audits its own
+ * contestants in one process of its own; Python peers are audited through their HTTP API.
+ */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { runtimeExecutable } from '../api/launch.ts';
+import { CliError } from '../cli-error.ts';
+import { contestantNames } from '../contestants/index.ts';
+import type { AuditResult } from '../results/types.ts';
+import { explainKnown } from './known-failures.ts';
+import { auditConnectionsMax } from './run.ts';
+
+export { KNOWN_FAILURES, type KnownFailure } from './known-failures.ts';
+export { entryId } from './run.ts';
+
+const execute = promisify(execFile);
+
+async function auditRuntime(
+  runtime: 'node' | 'bun',
+  names: readonly string[],
+): Promise<AuditResult[]> {
+  const file = fileURLToPath(new URL('./main.js', import.meta.url));
+  const env = {
+    ...process.env,
+    BUN_CONFIG_MAX_HTTP_REQUESTS: String(auditConnectionsMax),
+    HTTP_PROXY: '',
+    http_proxy: '',
+  };
+  try {
+    const { stdout } = await execute(runtimeExecutable(runtime), [file, ...names], {
+      env,
+      timeout: 60_000,
+      maxBuffer: 16 * 1024 * 1024,
+    });
+    return (JSON.parse(stdout) as AuditResult[]).map(explainKnown);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new CliError(`the fairness audit on ${runtime} broke off: ${text}`);
+  }
+}
+
+export interface AuditOptions {
+  /** Which runtimes' contestants; one after the other. */
+  runtimes: readonly ('node' | 'bun')[];
+  /** Default: all contestants. */
+  names?: readonly string[];
+}
+
+/**
+ * Audits contestants in all their modes: every check of every entry, known failures included as
+ * failures. Takes a few seconds per runtime. Throws CliError when an audit cannot run at all.
+ */
+export async function runAudit({ runtimes, names }: AuditOptions): Promise<AuditResult[]> {
+  const results: AuditResult[] = [];
+  for (const runtime of runtimes) {
+    const known = contestantNames(runtime);
+    const wanted = names === undefined ? known : known.filter((name) => names.includes(name));
+    if (wanted.length > 0) results.push(...(await auditRuntime(runtime, wanted)));
+  }
+  return results;
+}
