@@ -412,6 +412,18 @@ export class Exchange<State> {
     return result;
   }
 
+  /**
+   * Hands the connection over like {@link upgrade}, but without writing anything: for stand-ins that
+   * must send what a server never would. The connection never serves HTTP again. Call it when the
+   * request is complete; what the handler writes from now on is its own business.
+   */
+  takeOver(tunnel: TunnelHandler<State>): void {
+    if (!this.writable || this.responseStarted) return;
+    this.responseStarted = true;
+    this.responseEnded = true;
+    this.connection.enterTunnel(tunnel);
+  }
+
   /** Decides the framing and makes the head (RFC 9112 section 6; RFC 9110 sections 6.6.1, 8.6). */
   private makeHead(
     status: number,

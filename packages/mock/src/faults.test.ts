@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { FAULTS, parseFault } from './faults.ts';
+import { startOpenAiService } from './openai.ts';
+import { startPlainService } from './plain.ts';
+import type { Service, ServiceCounters } from './service.ts';
+
+/** What a raw client observes of one request. */
+interface Observed {
+  text: string;
+  end: 'fin' | 'reset' | 'open';
+  /** When the first and the last byte and the end came, in milliseconds after the request. */
+  firstMs: number;
+  lastMs: number;
+  endMs: number;
+}
+
+function observe(port: number, request: string, waitMs: number): Promise<Observed> {
+  return new Promise((resolve) => {
+    const startMs = performance.now();
+    const since = (): number => performance.now() - startMs;
+    const seen: Observed = { text: '', end: 'open', firstMs: 0, lastMs: 0, endMs: 0 };
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    const finish = (end: Observed['end']): void => {
+      if (seen.endMs !== 0) return;
+      seen.end = end;
+      seen.endMs = since();
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(seen);
+    };
+    const timer = setTimeout(() => finish('open'), waitMs);
+    socket.on('connect', () => socket.write(request));
+    socket.on('data', (bytes) => {
+      if (seen.text === '') seen.firstMs = since();
+      seen.lastMs = since();
+      seen.text += bytes.toString('latin1');
+    });
+    socket.on('end', () => finish('fin'));
+    socket.on('error', () => finish('reset'));
+    socket.on('close', () => finish('fin'));
+  });
+}
+
+const get = (path: string, fields = ''): string =>
+  `GET ${path} HTTP/1.1\r\nHost: m.test\r\n${fields}\r\n`;
+const size = 64;
+
+/** What the bytes look like; `complete`: head and body as announced. */
+const expectations: Record<
+  string,
+  { end: Observed['end']; looks: RegExp; check?: (seen: Observed) => void }
+> = {
+  silence: { end: 'open', looks: /^$/ },
+  'head-silence': {
+    end: 'open',
+    looks: /^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 64\r\n\r\n$/,
+  },
+  'reset-before-head': { end: 'reset', looks: /^$/ },
+  'reset-in-head': { end: 'reset', looks: /^HTTP\/1\.1 200(?![\s\S]*\r\n\r\n)/ },
+  'reset-after-head': { end: 'reset', looks: /\r\n\r\n$/ },
+  'reset-in-body': { end: 'reset', looks: /Content-Length: 64\r\n\r\n[\s\S]{32}$/ },
+  'reset-after-body': { end: 'reset', looks: /Content-Length: 64\r\n\r\n[\s\S]{64}$/ },
+  'close-in-head': { end: 'fin', looks: /^HTTP\/1\.1 200(?![\s\S]*\r\n\r\n)/ },
+  'close-in-body': { end: 'fin', looks: /Content-Length: 64\r\n\r\n[\s\S]{32}$/ },
+  'length-long': { end: 'fin', looks: /Content-Length: 74\r\n\r\n[\s\S]{64}$/ },
+  'length-short': { end: 'fin', looks: /Content-Length: 32\r\n\r\n[\s\S]{64}$/ },
+  'both-framings': {
+    end: 'fin',
+    looks: /Content-Length: 64\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n[\s\S]{64}\r\n0\r\n\r\n$/,
+  },
+  'bad-chunk': { end: 'fin', looks: /chunked\r\n\r\n20\r\n[\s\S]{32}\r\nxyz\r\nnonsense\r\n$/ },
+  'error-event': {
+    end: 'open',
+    looks: /event-stream[\s\S]*data: \{"value":1\}\n\n[\s\S]*event: error\ndata: [\s\S]*0\r\n\r\n$/,
+  },
+  'drip:2': {
+    end: 'fin',
+    looks: /Content-Length: 64\r\n\r\n[\s\S]{64}$/,
+    check: (seen) => assert.ok(seen.lastMs - seen.firstMs > 150, `${seen.lastMs - seen.firstMs}`),
+  },
+  close: { end: 'fin', looks: /Connection: close\r\n[\s\S]*\r\n\r\n[\s\S]{64}$/ },
+  'close-silent': { end: 'fin', looks: /^(?![\s\S]*Connection: close)[\s\S]*\r\n\r\n[\s\S]{64}$/ },
+  'stale:80': {
+    end: 'fin',
+    looks: /Keep-Alive: timeout=60\r\n[\s\S]*\r\n\r\n[\s\S]{64}$/,
+    check: (seen) => assert.ok(seen.endMs - seen.lastMs > 60, `${seen.endMs - seen.lastMs}`),
+  },
+  'garbage-idle:60': {
+    end: 'open',
+    looks: /\r\n\r\n[\s\S]{64}HTTP\/1\.1 200 OK\r\nContent-Length: 7\r\n\r\ngarbage$/,
+    check: (seen) => assert.ok(seen.lastMs - seen.firstMs > 40, `${seen.lastMs - seen.firstMs}`),
+  },
+  'status:429': { end: 'open', looks: /^HTTP\/1\.1 429 [\s\S]*Retry-After: 1\r\n/ },
+};
+
+describe('faults as a raw client sees them', () => {
+  let service: Service;
+  before(async () => {
+    service = await startPlainService({ sizeBytes: size });
+  });
+  after(() => service.close());
+
+  test('every fault has an expectation here', () => {
+    const tested = Object.keys(expectations).map((text) => parseFault(text).name);
+    assert.deepEqual([...tested].sort(), Object.keys(FAULTS).sort());
+  });
+
+  for (const [fault, { end, looks, check }] of Object.entries(expectations)) {
+    for (const how of ['header', 'query'] as const) {
+      test(`${fault}, chosen by ${how}`, async () => {
+        const request =
+          how === 'header' ? get('/', `X-Mock-Fault: ${fault}\r\n`) : get(`/?fault=${fault}`);
+        const seen = await observe(service.port, request, end === 'open' ? 150 : 3000);
+        assert.match(seen.text, looks);
+        assert.equal(seen.end, end);
+        check?.(seen);
+      });
+    }
+  }
+
+  test('a request behind a stale answer is counted as stray and gets nothing', async () => {
+    service.resetCounters();
+    const request = get('/?fault=stale:60') + get('/second');
+    const seen = await observe(service.port, request, 2000);
+    assert.equal(seen.text.split('HTTP/1.1 ').length, 2);
+    assert.equal(service.counters().requests, 1);
+    assert.equal(service.counters().strayBytes, get('/second').length);
+  });
+
+  test('an unknown fault is 400 and names the known ones', async () => {
+    const seen = await observe(service.port, get('/?fault=nope'), 150);
+    assert.match(seen.text, /^HTTP\/1\.1 400 [\s\S]*no fault; known are silence, /);
+  });
+});
+
+test('a fault of the command line hits its share of the requests, and none opts out', async () => {
+  const service = await startPlainService({
+    fault: parseFault('status:503'),
+    faultRate: 0.3,
+    seed: 5,
+  });
+  try {
+    const url = `http://127.0.0.1:${service.port}/`;
+    let failed = 0;
+    for (let i = 0; i < 200; i++) {
+      const response = await fetch(url);
+      await response.arrayBuffer();
+      if (response.status === 503) failed++;
+      const spared = await fetch(`${url}?fault=none`);
+      await spared.arrayBuffer();
+      assert.equal(spared.status, 200);
+    }
+    assert.ok(failed > 35 && failed < 90, `${failed} of 200`);
+    assert.equal(service.counters().faults, failed);
+  } finally {
+    await service.close();
+  }
+});
+
+describe('what the stand-in says it saw', () => {
+  let service: Service;
+  before(async () => {
+    service = await startOpenAiService({
+      tokenGap: { kind: 'fixed', ms: 15 },
+      tokens: 200,
+      seed: 1,
+    });
+  });
+  after(() => service.close());
+
+  const counters = async (): Promise<ServiceCounters> =>
+    (await (
+      await fetch(`http://127.0.0.1:${service.port}/_onehop/upstream/`)
+    ).json()) as ServiceCounters;
+
+  test('a request that breaks off is partial, not complete', async () => {
+    service.resetCounters();
+    const head = 'POST /v1/embeddings HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\n\r\n{"mod';
+    await observe(service.port, head, 60);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const seen = await counters();
+    assert.equal(seen.requests, 1);
+    assert.equal(seen.requestsComplete, 0);
+    assert.equal(seen.requestsPartial, 1);
+    assert.equal(seen.abortsSeen[0]!.phase, 'request');
+    assert.equal(seen.concurrency, 0);
+  });
+
+  test('a stream that its reader leaves is an abort with the time of the close', async () => {
+    service.resetCounters();
+    const body = '{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}';
+    const request = `POST /v1/chat/completions HTTP/1.1\r\nHost: m\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const seen = await observe(service.port, request, 120);
+    const leftMs = performance.timeOrigin + performance.now();
+    assert.ok(seen.text.includes('data: {'));
+    assert.ok(!seen.text.includes('[DONE]'));
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    const { abortsSeen, aborts, requestsComplete, concurrency } = await counters();
+    assert.equal(aborts, 1);
+    assert.equal(requestsComplete, 1);
+    assert.equal(concurrency, 0);
+    assert.equal(abortsSeen[0]!.phase, 'response');
+    assert.ok(abortsSeen[0]!.bytesSent > 0);
+    assert.ok(Math.abs(abortsSeen[0]!.atMs - leftMs) < 100, `${abortsSeen[0]!.atMs - leftMs}`);
+  });
+});
