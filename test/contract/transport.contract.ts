@@ -58,6 +58,32 @@ cases['writes of every kind arrive in order'] = async (bench) => {
   assert.equal(server.text, `text\u00ff bytes corked <bytes>${big} more end`);
 };
 
+cases['TCP_NODELAY is on at both ends: small writes do not wait for an acknowledgement'] = async (
+  bench,
+) => {
+  const trips = 30;
+  let left = trips;
+  const answerInTwo = (side: Side): void => {
+    let got = 0;
+    side.onData = (bytes) => {
+      got += bytes.length;
+      if (got < 6) return;
+      got = 0;
+      if (--left <= 0) return;
+      side.socket.writeLatin1('one');
+      side.socket.writeLatin1('two');
+    };
+  };
+  const { client } = await bench.pair(answerInTwo, answerInTwo);
+  const startMs = bench.transport.clock.nowMs();
+  client.socket.writeLatin1('one');
+  client.socket.writeLatin1('two');
+  await bench.until(() => left <= 0, 'the last answer');
+  const tookMs = bench.transport.clock.nowMs() - startMs;
+  // With Nagle's algorithm each turn takes the 40 ms of a delayed acknowledgement.
+  assert.ok(tookMs < trips * 15, `${tookMs} ms`);
+};
+
 cases['a cork holds writes until uncork'] = async (bench) => {
   const { client, server } = await bench.pair();
   client.socket.cork();

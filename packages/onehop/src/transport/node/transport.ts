@@ -102,7 +102,9 @@ function dial<State>(
   try {
     if (options.path !== undefined) net.connect({ path: options.path });
     else {
-      net.connect({ host: options.host ?? '127.0.0.1', port: options.port ?? 0, noDelay: true });
+      // An option of the constructor, not of connect(): called here, it waits for the handle.
+      net.setNoDelay(true);
+      net.connect({ host: options.host ?? '127.0.0.1', port: options.port ?? 0 });
     }
   } catch (error) {
     net.destroy(error as Error);
