@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { registerApi } from './api/command.ts';
 import { CliError } from './cli-error.ts';
 import { registerCalibrate, registerImport, registerLoad } from './load/command.ts';
+import { registerReport } from './report/command.ts';
 import { registerStudy } from './study/command.ts';
 
 export function createProgram(): Command {
@@ -17,6 +18,7 @@ export function createProgram(): Command {
   registerLoad(program);
   registerImport(program);
   registerCalibrate(program);
+  registerReport(program);
   registerStudy(program);
   return program;
 }

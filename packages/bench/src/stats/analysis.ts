@@ -236,7 +236,7 @@ export function analyseStudy(results: StudyResults): StudyAnalysis {
     options,
     gates,
     rigInvalid: gates.some(({ scope, verdict }) => scope === 'rig' && verdict === 'breach'),
-    rigLimited: gates.some(({ verdict }) => verdict === 'limited'),
+    rigLimited: gates.some(({ id, verdict }) => id === 'ceiling' && verdict === 'limited'),
     exitCode: exitCodeOf(gates),
     excluded,
     headline,

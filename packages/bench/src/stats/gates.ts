@@ -14,11 +14,12 @@ export const GENERATOR_MAX = 0.8;
 export const CEILING_MIN = 3;
 export const DRIFT_MAX = 0.1;
 export const LAG_SHARE_MAX = 0.1;
+export const LAG_FREE_MS = 1;
 
 export interface Gate {
   id: string;
   title: string;
-  /** `limited` marks the rig; `absent` says that the study has nothing to judge by. */
+  /** `limited` marks a part of the figures as not to be trusted; `absent` says that the study has nothing to judge by. */
   verdict: 'pass' | 'breach' | 'limited' | 'absent';
   scope: 'rig' | 'entry';
   /** The figure that was judged, for example `worst 1.8 % (fetch, n2000-c50)`. */
@@ -100,19 +101,20 @@ function generatorGate(figures: Figures): Gate {
   return gate(base, 'rig', verdict, `highest ${percent(worst.value, 0)} (${worst.at})`);
 }
 
+/** Latency counts from the intended instant, so lateness of the generator makes it look worse. */
 function lagGate(figures: Figures): Gate {
   const base = {
     id: 'schedule-lag',
     title: 'Open loop on schedule',
-    limit: `lag p99 below ${percent(LAG_SHARE_MAX, 0)} of p50`,
+    limit: `lag p99 below ${LAG_FREE_MS} ms or ${percent(LAG_SHARE_MAX, 0)} of p50`,
   };
   const open = groups(figures, false).filter(({ cell }) => cell.kind === 'open');
-  const worst = worstGroup(open, (run) =>
-    run.latencyMs.p50 > 0 ? (run.generator.scheduleLagP99Ms ?? 0) / run.latencyMs.p50 : 0,
-  );
+  const allowed = (run: Measurement) => Math.max(LAG_FREE_MS, LAG_SHARE_MAX * run.latencyMs.p50);
+  const lag = (run: Measurement) => run.generator.scheduleLagP99Ms ?? 0;
+  const worst = worstGroup(open, (run) => lag(run) / allowed(run));
   if (worst === null) return gate(base, 'rig', 'absent', 'no open loop was run');
-  const verdict = worst.value < LAG_SHARE_MAX ? 'pass' : 'breach';
-  return gate(base, 'rig', verdict, `worst ${percent(worst.value)} (${worst.at})`);
+  const verdict = worst.value < 1 ? 'pass' : 'limited';
+  return gate(base, 'rig', verdict, `worst ${percent(worst.value, 0)} of that (${worst.at})`);
 }
 
 function ceilingGate(figures: Figures): Gate {

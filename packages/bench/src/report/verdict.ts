@@ -1,0 +1,307 @@
+/**
+ * The words of the verdict. Every sentence is true of the figures behind it: what is not shown is
+ * called tied or undecided, and the reason is told.
+ */
+import type { Runtime } from '../contestants/types.ts';
+import {
+  BLOCKING_MS,
+  blockingByEntry,
+  type Comparison,
+  constructionCosts,
+  differenceByConstruction,
+  latencySteps,
+  protocolPairs,
+  type Ranked,
+  ROUNDS_FULL,
+  ROUNDS_MIN,
+  type StudyAnalysis,
+} from '../stats/index.ts';
+import { count, list, number, percent, ratio, ratioSpan, ratioWithInterval } from './format.ts';
+
+export interface VerdictText {
+  tone: 'decided' | 'tied' | 'undecided';
+  sentence: string;
+  /** What else the ranking shows. */
+  details: string[];
+  /** What the verdict does not cover. */
+  limits: string[];
+  /** The study's open questions with their answers. */
+  questions: { question: string; answer: string }[];
+}
+
+const RUNTIMES: Record<Runtime, string> = { node: 'Node', bun: 'Bun', python: 'Python' };
+
+function withConfidence({ ratio: value, interval }: Comparison, confidence: number): string {
+  if (interval === null) return ratio(value);
+  return `${ratio(value)} (${percent(confidence)} CI ${ratioSpan(interval)})`;
+}
+
+const undecided = (why: string, analysis: StudyAnalysis): VerdictText => ({
+  tone: 'undecided',
+  sentence: `Undecided: ${why}.`,
+  details: [],
+  limits: limitsOf(analysis),
+  questions: questionsOf(analysis),
+});
+
+/** The verdict of a study, from its headline cell. */
+export function verdictOf(analysis: StudyAnalysis): VerdictText {
+  const { headline, ranking, rigInvalid, gates } = analysis;
+  if (headline === null || ranking === null) {
+    return undecided('no closed-loop cell was measured', analysis);
+  }
+  if (rigInvalid) {
+    const breached = gates.filter(({ scope, verdict }) => scope === 'rig' && verdict === 'breach');
+    const reasons = breached.map(
+      ({ title, figure, limit }) => `“${title}” does not hold: ${figure}, ${limit} is asked`,
+    );
+    return undecided(`the rig is not fit for a verdict; ${reasons.join('; ')}`, analysis);
+  }
+  const { ranked } = ranking.cpu;
+  if (ranked.length < 2) {
+    const left = ranked.length === 1 ? `only ${ranked[0]!.entry} is` : 'no client is';
+    return undecided(`${left} left to rank in ${headline.cell.id}`, analysis);
+  }
+  const most = Math.max(...ranked.slice(1).map(({ versusBest }) => versusBest!.rounds));
+  if (most < ROUNDS_MIN) {
+    return undecided(
+      `${count(most, 'common round')} ${most === 1 ? 'is' : 'are'} too few, ${ROUNDS_MIN} are the least and ${ROUNDS_FULL} give a full verdict`,
+      analysis,
+    );
+  }
+  return ranked.slice(1).every(({ versusBest }) => versusBest!.outcome === 'undecided')
+    ? undecided(noneShown(ranked), analysis)
+    : verdictFromRanks(analysis, ranked);
+}
+
+function noneShown(ranked: readonly Ranked[]): string {
+  const next = ranked[1]!;
+  return `no client is shown to differ from ${ranked[0]!.entry}, the cheapest measured; against ${next.entry} ${next.versusBest!.reason}`;
+}
+
+const outcomes = (ranked: readonly Ranked[], outcome: Comparison['outcome']) =>
+  ranked.filter(({ versusBest }) => versusBest?.outcome === outcome);
+
+function verdictFromRanks(analysis: StudyAnalysis, ranked: readonly Ranked[]): VerdictText {
+  const { headline, options } = analysis;
+  const best = ranked[0]!;
+  const tied = outcomes(ranked, 'tied').map(({ entry }) => entry);
+  const open = outcomes(ranked, 'undecided').map(({ entry }) => entry);
+  const worse = outcomes(ranked, 'worse');
+  const provisional = ranked.some(({ versusBest }) => versusBest?.provisional);
+  const rounds = Math.min(...ranked.slice(1).map(({ versusBest }) => versusBest!.rounds));
+  const start = `${provisional ? `Provisionally (${count(rounds, 'round')}, crude intervals), on` : 'On'} this rig`;
+  const figure = `${number(best.figure)} µs in ${headline!.cell.id}`;
+  let sentence: string;
+  if (tied.length === 0 && open.length === 0) {
+    sentence = `${start}, ${best.entry} forwards a request for the least CPU: ${figure}.`;
+  } else if (open.length === 0) {
+    sentence = `${start}, ${list([best.entry, ...tied])} are tied for the least CPU per request: ${figure}.`;
+  } else {
+    const also = tied.length > 0 ? `, tied with ${list(tied)}` : '';
+    sentence = `${start} the first place is undecided: ${best.entry} is measured cheapest (${figure})${also}, but ${list(open)} ${open.length === 1 ? 'is' : 'are'} not shown to be dearer.`;
+  }
+  const next = worse[0];
+  if (next !== undefined) {
+    sentence += ` The next, ${next.entry}, takes ${withConfidence(next.versusBest!, options.confidence)} the CPU${rateClause(analysis, best.entry, next.entry)}.`;
+  } else {
+    sentence += ' No other client is shown to be dearer.';
+  }
+  return {
+    tone: open.length > 0 ? 'undecided' : tied.length > 0 ? 'tied' : 'decided',
+    sentence,
+    details: detailsOf(analysis, ranked),
+    limits: limitsOf(analysis),
+    questions: questionsOf(analysis),
+  };
+}
+
+/** Requests/s of the best against the next, the co-primary figure. */
+function rateClause(analysis: StudyAnalysis, best: string, next: string): string {
+  if (analysis.rigLimited) return '; requests/s are not judged, the rig is limited';
+  const pair = analysis.ranking!.rps.pairs.find(
+    ({ a, b }) => (a === next && b === best) || (a === best && b === next),
+  );
+  if (pair === undefined) return '';
+  const flip = pair.a === best;
+  const value = flip ? 1 / pair.ratio : pair.ratio;
+  const interval =
+    pair.interval === null || !flip
+      ? pair.interval
+      : { low: 1 / pair.interval.high, high: 1 / pair.interval.low };
+  const shown = ratioWithInterval(value, interval);
+  if (pair.outcome === 'tied') return `; their requests/s are tied, ${shown}`;
+  if (pair.outcome === 'undecided') return `; their requests/s are undecided, ${shown}`;
+  const nextIsBetter = (pair.outcome === 'better') === (pair.a === next);
+  return nextIsBetter
+    ? `, yet answers ${shown} the requests/s`
+    : ` and answers ${shown} the requests/s`;
+}
+
+function detailsOf(analysis: StudyAnalysis, ranked: readonly Ranked[]): string[] {
+  const details: string[] = [];
+  const { headline, figures, ranking, options, cells } = analysis;
+  const perRuntime = (['node', 'bun', 'python'] as const).flatMap((runtime) => {
+    const own = ranked.filter(({ entry }) => figures.entry(entry).runtime === runtime);
+    return own.length === 0
+      ? []
+      : [`${RUNTIMES[runtime]} ${own[0]!.entry} (${number(own[0]!.figure)} µs)`];
+  });
+  if (perRuntime.length > 1)
+    details.push(`Cheapest measured per runtime: ${perRuntime.join(', ')}.`);
+  const study = ranking!.cpu.pairs.find(
+    ({ a, b }) => [a, b].includes('httpx') && [a, b].includes('aiohttp'),
+  );
+  if (study !== undefined) {
+    details.push(
+      `The study’s own pair, both with a shared client: ${study.a} takes ${withConfidence(study, options.confidence)} the CPU of ${study.b}, ${study.outcome === 'worse' ? 'shown to be dearer' : study.outcome}.`,
+    );
+  }
+  const closed = cells.filter(({ cell, best }) => cell.kind === 'closed' && best.cpu !== null);
+  const first = ranked[0]!.entry;
+  const leads = closed.filter(
+    ({ best, versusBest }) => best.cpu === first || versusBest.cpu.get(first)?.outcome === 'tied',
+  );
+  if (closed.length > 1) {
+    const others = closed.filter((one) => !leads.includes(one)).map(({ cell }) => cell.id);
+    const rest = others.length > 0 ? `; not in ${list(others)}` : '';
+    details.push(
+      `${first} is cheapest or tied with the cheapest in ${leads.length} of ${closed.length} closed-loop cells${rest}.`,
+    );
+  }
+  details.push(
+    `In ${headline!.cell.id} differences within ±${percent(Math.exp(headline!.band.cpu) - 1, 1)} of CPU and ±${percent(Math.exp(headline!.band.rps) - 1, 1)} of requests/s count as equal.`,
+  );
+  return details;
+}
+
+function limitsOf(analysis: StudyAnalysis): string[] {
+  const { results, gates, excluded, figures } = analysis;
+  const limits: string[] = [];
+  if (!results.complete) {
+    limits.push('The study was interrupted: this is what had been measured until then.');
+  }
+  const limited = (id: string) => gates.find((one) => one.id === id && one.verdict === 'limited');
+  const ceiling = limited('ceiling');
+  if (ceiling !== undefined) {
+    limits.push(
+      `Rig-limited: the direct ceiling is ${ceiling.figure} where ${ceiling.limit} is asked, so requests/s understate the differences; CPU per request is not affected.`,
+    );
+  }
+  const lag = limited('schedule-lag');
+  if (lag !== undefined) {
+    limits.push(
+      `The open loop fell behind its schedule (${lag.figure}; asked: ${lag.limit}), so open-loop latencies are too high.`,
+    );
+  }
+  const rounds = results.settings.rounds;
+  if (rounds < ROUNDS_FULL) {
+    limits.push(
+      `${count(rounds, 'round')}: the intervals are crude; ${ROUNDS_FULL} give a full verdict.`,
+    );
+  }
+  if (excluded.size > 0) {
+    const reasons = [...excluded].map(([entry, reason]) => `${entry} (${reason})`);
+    limits.push(`Not ranked: ${list(reasons, 4)}.`);
+  }
+  if (results.leftOut.length > 0) limits.push(`Left out: ${list(results.leftOut, 4)}.`);
+  const runtimes = new Set(figures.contestants().map(({ runtime }) => runtime));
+  if (runtimes.size > 1) {
+    const names = [...runtimes].map((runtime) => RUNTIMES[runtime]);
+    limits.push(
+      `Between ${list(names)} more than the client differs: the API server and its runtime do too.`,
+    );
+  }
+  return limits;
+}
+
+function questionsOf(analysis: StudyAnalysis): VerdictText['questions'] {
+  return [
+    {
+      question: 'How much of the difference is building a client per request?',
+      answer: construction(analysis),
+    },
+    { question: 'Is anything blocking?', answer: blocking(analysis) },
+    {
+      question: 'At which upstream latency does the choice stop mattering?',
+      answer: latency(analysis),
+    },
+  ];
+}
+
+function construction(analysis: StudyAnalysis): string {
+  const costs = constructionCosts(analysis);
+  if (costs.length === 0) {
+    return 'Not measured: no client was run both shared and per request (add --reuse shared,per-request).';
+  }
+  const shown = costs
+    .sort((a, b) => b.comparison.ratio - a.comparison.ratio)
+    .map(
+      ({ contestant, comparison }) =>
+        `${contestant} ${ratioWithInterval(comparison.ratio, comparison.interval)}${comparison.outcome === 'worse' ? '' : ` (${comparison.outcome})`}`,
+    );
+  let answer = `CPU of a client per request over a shared one: ${list(shown, 8)}.`;
+  const difference = differenceByConstruction(analysis);
+  if (difference !== null) {
+    const { slow, fast, perRequestRatio, sharedRatio, share } = difference;
+    answer += ` ${slow} takes ${ratio(perRequestRatio.ratio)} the CPU of ${fast} with a client per request and ${ratio(sharedRatio.ratio)} with a shared one`;
+    answer +=
+      share > 0 && share < 1
+        ? `: ${percent(share)} of that difference (on a log scale) is construction.`
+        : '.';
+  }
+  return answer;
+}
+
+function blocking(analysis: StudyAnalysis): string {
+  const all = blockingByEntry(analysis);
+  if (all.length === 0) return 'Not measured: no API process reported its event-loop delay.';
+  const long = all.filter((one) => one.blocking);
+  const quiet = all.length - long.length;
+  let answer =
+    long.length === 0
+      ? `No: with every one of ${all.length} clients the event loop’s p99 delay stays below ${BLOCKING_MS} ms (longest: ${all[0]!.entry}, ${number(all[0]!.loopDelayP99Ms)} ms).`
+      : `The event loop stands still for more than ${BLOCKING_MS} ms at p99 with ${list(long.map(describeBlocking))}; with the other ${quiet} it does not.`;
+  for (const { h1, h2 } of protocolPairs(analysis)) {
+    answer += ` ${h2.entry} (HTTP/2): ${number(h2.loopDelayP99Ms)} ms against ${number(h1.loopDelayP99Ms)} ms for ${h1.entry}.`;
+  }
+  return answer;
+}
+
+function describeBlocking({
+  entry,
+  loopDelayP99Ms,
+  cpuUs,
+}: ReturnType<typeof blockingByEntry>[number]): string {
+  const worth = cpuUs === null ? null : (loopDelayP99Ms * 1000) / cpuUs;
+  const detail =
+    worth === null
+      ? ''
+      : `, the work of ${worth < 1.5 ? 'one request' : `${number(Math.round(worth))} requests`}`;
+  return `${entry} (${number(loopDelayP99Ms)} ms${detail})`;
+}
+
+function latency(analysis: StudyAnalysis): string {
+  const steps = latencySteps(analysis);
+  if (steps.length === 0) {
+    return 'Not measured: no cells differ in upstream latency alone (add --latency 0,5,50,300).';
+  }
+  const shown = steps.map(({ cell, spread, worse, compared }) => {
+    const others = compared - 1;
+    return `${cell.upstreamLatencyMs} ms: ${worse.length} of ${others}, up to ${ratio(spread)}`;
+  });
+  const settled = steps.find((_, index) =>
+    steps
+      .slice(index)
+      .every(({ worse, undecided: open }) => worse.length === 0 && open.length === 0),
+  );
+  const shape = `c=${steps[0]!.cell.connections}, shared clients`;
+  const last = steps.at(-1)!;
+  const end =
+    settled !== undefined
+      ? `From ${settled.cell.upstreamLatencyMs} ms on all are tied in requests/s`
+      : last.worse.length === 0
+        ? `At ${last.cell.upstreamLatencyMs} ms none is shown to be slower, ${last.undecided.length} remain undecided`
+        : `Within what was measured it never stops: at ${last.cell.upstreamLatencyMs} ms ${list(last.worse)} still fall behind`;
+  return `${end} (${shape}). Shown to answer fewer requests/s than the best, by upstream latency: ${shown.join('; ')}.`;
+}
