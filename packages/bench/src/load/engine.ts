@@ -11,7 +11,7 @@ import { Framing, Read } from 'onehop/http1';
 import { type Socket, type SocketHandlers, type Transport, WriteStatus } from 'onehop/transport';
 import { type Random, seededRandom } from '../stats/random.ts';
 import { errorText, LoadAbort } from './errors.ts';
-import { type Pacer, startPacer } from './pacer.ts';
+import { createPacer, type Pacer } from './pacer.ts';
 import type { Recorder } from './recorder.ts';
 import type { Origins, PreparedRequest } from './request.ts';
 import { parseTarget, requestBytes } from './request.ts';
@@ -131,6 +131,7 @@ export class LoadEngine {
     const finished = new Promise<void>((resolve) => {
       this.onEnd = resolve;
     });
+    if (phase.schedule !== null) this.pacer = await createPacer(1_000 / phase.schedule.ratePerS);
     this.startMs = this.now();
     this.inFlightSinceMs = this.startMs;
     this.lastEndMs = this.startMs;
@@ -139,7 +140,10 @@ export class LoadEngine {
     const timers: NodeJS.Timeout[] = [];
     if (phase.durationMs !== null) {
       const graceMs = wait ? this.plan.graceMs : 0;
-      timers.push(setTimeout(() => this.deadline(wait), phase.durationMs));
+      // An open loop ends with its schedule: what was due before the end is sent, even if late.
+      if (phase.schedule === null) {
+        timers.push(setTimeout(() => this.deadline(wait), phase.durationMs));
+      }
       if (wait) {
         timers.push(
           setTimeout(() => this.end(), Math.min(phase.durationMs + graceMs, 2 ** 31 - 1)),
@@ -192,7 +196,7 @@ export class LoadEngine {
     this.freeSlots.length = 0;
     for (const slot of this.slots) this.release(slot);
     this.dueMs = this.startMs + this.schedule!.dueMs;
-    this.pacer = startPacer(
+    this.pacer!.start(
       () => this.now(),
       () => this.dueMs,
       () => this.dispatchDue(),

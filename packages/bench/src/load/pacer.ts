@@ -1,36 +1,100 @@
 /**
- * Wakes an open loop at its due instants. Timers of both runtimes are coarse (1 ms and often late),
- * so a timer covers the distance and turns of the event loop the last stretch. Far from the next due
- * instant the process sleeps.
+ * Wakes an open loop at its due instants. Timers of both runtimes come a millisecond or more late,
+ * and spinning would cost a core that the server under test may need. So a thread sleeps in the
+ * kernel until shortly before the instant and sends a message; turns of the event loop cover the
+ * rest, for at most a fifth of the distance between two requests.
  */
+import { Worker } from 'node:worker_threads';
 
-/** Below this distance the pacer spins; a timer may be that late. */
-const SPIN_MS = 1.2;
+/** What the way from the sleeping thread to our event loop takes, about. */
+const WAKE_MS = 0.07;
+const SPIN_MS_MAX = 0.12;
+const SPIN_SHARE = 0.2;
+/** A thread that does not start in this time is done without. */
+const READY_MS = 5_000;
 
 export interface Pacer {
+  /** Starts calling `wake` whenever `dueMs()` has come; `wake` must move `dueMs` on. */
+  start(nowMs: () => number, dueMs: () => number, wake: () => void): void;
   stop(): void;
 }
 
-/** Calls `wake` when `dueMs()` (on the clock of `nowMs`) has come, until stopped. */
-export function startPacer(nowMs: () => number, dueMs: () => number, wake: () => void): Pacer {
-  let stopped = false;
-  let timer: NodeJS.Timeout | null = null;
-  const step = (): void => {
-    timer = null;
-    if (stopped) return;
-    const wait = dueMs() - nowMs();
-    if (wait <= 0) wake();
-    if (stopped) return;
-    const next = dueMs() - nowMs();
-    if (next === Number.POSITIVE_INFINITY) timer = setTimeout(step, 50);
-    else if (next > SPIN_MS + 1) timer = setTimeout(step, Math.floor(next - SPIN_MS));
-    else setImmediate(step);
-  };
-  step();
-  return {
-    stop() {
-      stopped = true;
-      if (timer !== null) clearTimeout(timer);
-    },
-  };
+/** `gapMs`: mean distance between two requests. Resolves when the sleeping thread is ready. */
+export async function createPacer(gapMs: number): Promise<Pacer> {
+  const shared = new SharedArrayBuffer(16);
+  const worker = new Worker(new URL('./pacer-thread.js', import.meta.url), {
+    workerData: { shared },
+  });
+  const ready = new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('the pacing thread did not start')), READY_MS);
+    worker.once('error', reject);
+    worker.once('message', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+  await ready;
+  return new ThreadPacer(worker, shared, Math.min(SPIN_MS_MAX, SPIN_SHARE * gapMs));
+}
+
+class ThreadPacer implements Pacer {
+  private readonly worker: Worker;
+  private readonly words: Int32Array;
+  private readonly sleepMs: Float64Array;
+  private readonly spinMs: number;
+  private nowMs: () => number = () => 0;
+  private dueMs: () => number = () => 0;
+  private wake: () => void = () => {};
+  private stopped = false;
+  /** The instant the thread sleeps for. */
+  private armedForMs = Number.NaN;
+  private readonly step: () => void;
+
+  constructor(worker: Worker, shared: SharedArrayBuffer, spinMs: number) {
+    this.worker = worker;
+    this.words = new Int32Array(shared, 0, 2);
+    this.sleepMs = new Float64Array(shared, 8, 1);
+    this.spinMs = spinMs;
+    this.step = () => this.advance();
+    worker.on('message', () => {
+      // It may have come early, or for an instant that was served meanwhile: sleep again then.
+      this.armedForMs = Number.NaN;
+      this.advance();
+    });
+  }
+
+  start(nowMs: () => number, dueMs: () => number, wake: () => void): void {
+    this.nowMs = nowMs;
+    this.dueMs = dueMs;
+    this.wake = wake;
+    this.advance();
+  }
+
+  private advance(): void {
+    if (this.stopped) return;
+    if (this.dueMs() <= this.nowMs()) this.wake();
+    // `wake` may have ended the run.
+    if (this.stopped) return;
+    const due = this.dueMs();
+    if (due === Number.POSITIVE_INFINITY) return;
+    const sleepMs = due - this.nowMs() - this.spinMs - WAKE_MS;
+    if (sleepMs <= 0.01) {
+      setImmediate(this.step);
+      return;
+    }
+    if (this.armedForMs === due) return;
+    this.armedForMs = due;
+    this.sleepMs[0] = sleepMs;
+    Atomics.add(this.words, 0, 1);
+    Atomics.notify(this.words, 0);
+  }
+
+  stop(): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    Atomics.store(this.words, 1, 1);
+    Atomics.add(this.words, 0, 1);
+    Atomics.notify(this.words, 0);
+    this.worker.unref();
+  }
 }

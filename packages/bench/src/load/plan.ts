@@ -49,11 +49,12 @@ export function defaultPlan(url: string, overrides: Partial<LoadPlan> = {}): Loa
 
 /** The plan as JSON text: bytes travel as base64. */
 export function encodePlan(plan: LoadPlan): string {
-  return JSON.stringify(plan, (_key, value: unknown) =>
-    value instanceof Uint8Array
-      ? { $base64: Buffer.from(value.buffer, value.byteOffset, value.length).toString('base64') }
-      : value,
-  );
+  // The holder's own value, for a Buffer turns itself into an object before a replacer sees it.
+  return JSON.stringify(plan, function (this: Record<string, unknown>, key, value: unknown) {
+    const own = this[key];
+    if (!(own instanceof Uint8Array)) return value;
+    return { $base64: Buffer.from(own.buffer, own.byteOffset, own.length).toString('base64') };
+  });
 }
 
 /** What {@link encodePlan} wrote. */

@@ -113,7 +113,6 @@ export function requestBytes(
   const given = new Set<string>();
   for (const [name, value] of plan.headers) {
     if (!TOKEN.test(name)) throw new CliError(`"${name}" is not a header name`);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
     if (/[\0\r\n]/.test(value)) throw new CliError(`the value of ${name} contains a line break`);
     given.add(name.toLowerCase());
   }

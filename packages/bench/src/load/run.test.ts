@@ -120,8 +120,8 @@ test('server-sent events are counted and their gaps timed', async () => {
   const result = await runLoad(defaultPlan(`${server.url}sse`, plan));
   assert.equal(result.sseEvents, 4 * 5);
   assert.ok(result.sseGapMs !== null && result.firstByteMs !== null);
-  assert.ok(result.sseGapMs.p50 > 10 && result.sseGapMs.p50 < 60, `${result.sseGapMs.p50}`);
-  assert.ok(result.firstByteMs.p50 < 15, `${result.firstByteMs.p50}`);
+  assert.ok(result.sseGapMs.p50 > 10 && result.sseGapMs.p50 < 80, `${result.sseGapMs.p50}`);
+  assert.ok(result.firstByteMs.p50 < 60, `${result.firstByteMs.p50}`);
 });
 
 test('what cannot be reached or makes no sense is one sentence', async () => {
@@ -152,6 +152,8 @@ test('a plan survives the way to another process', () => {
     headers: [['a', 'b']],
   });
   assert.deepEqual(decodePlan(encodePlan(plan)), plan);
+  const buffer = { ...plan, body: Buffer.from(plan.body!) };
+  assert.deepEqual(decodePlan(encodePlan(buffer)), plan);
 });
 
 test('a spawned run gives the same kind of result, errors included', async () => {
