@@ -50,6 +50,7 @@ export class Rounds {
   readonly #startedMs = performance.now();
   #order: number;
   #savedMs = 0;
+  #roundsShown = 0;
 
   constructor(run: StudyRun) {
     const { entries, cells, measurements } = run.results;
@@ -69,8 +70,11 @@ export class Rounds {
     for (; !stopped.aborted; round++) {
       const blocks = this.#plan(round);
       if (blocks === null) break;
-      await this.#measureRound(round, blocks);
-      if (this.#outOfTime(round)) break;
+      const sessions = this.#sessions(round, blocks);
+      if (sessions.length === 0) continue;
+      this.#run.progress.round(round, this.#roundsShown, sessions.length);
+      await this.#measureRound(round, sessions);
+      if (this.#outOfTime()) break;
     }
     this.save();
   }
@@ -92,7 +96,7 @@ export class Rounds {
   }
 
   #plan(round: number): Block[] | null {
-    const { options, tasks, results, progress } = this.#run;
+    const { options, tasks, results } = this.#run;
     const left = this.#run.timeLeftMs();
     const more = options.untilDecided && round >= options.rounds && !this.#run.isDecided(results);
     const request = {
@@ -104,15 +108,13 @@ export class Rounds {
       done: this.#done,
       costs: this.#costs,
     };
-    const blocks = planRound(request);
-    if (blocks !== null)
-      progress.round(round, Math.max(round + 1, roundsAimed(request)), blocks.length);
-    return blocks;
+    this.#roundsShown = Math.max(round + 1, roundsAimed(request));
+    return planRound(request);
   }
 
-  #outOfTime(round: number): boolean {
+  #outOfTime(): boolean {
     const left = this.#run.timeLeftMs();
-    return left !== null && left <= 0 && round >= 0;
+    return left !== null && left <= 0;
   }
 
   /** Sessions of a round, without what an interrupted round has already. */
@@ -130,12 +132,11 @@ export class Rounds {
     return sessions;
   }
 
-  async #measureRound(round: number, blocks: readonly Block[]): Promise<void> {
+  async #measureRound(round: number, sessions: readonly SessionPlan[]): Promise<void> {
     const { stopped, progress } = this.#run;
-    const sessions = this.#sessions(round, blocks);
     for (let at = 0; at < sessions.length && !stopped.aborted; at += STARTED_TOGETHER) {
       // The first round is finished in any case: it is what all entries have.
-      if (round > 0 && this.#outOfTime(round)) return;
+      if (round > 0 && this.#outOfTime()) return;
       const group = sessions.slice(at, at + STARTED_TOGETHER);
       const opened = await this.#openAll(group);
       for (const session of opened) {

@@ -29,6 +29,7 @@ const REPORT_MS = 15_000;
 const BOOTSTRAP_RESAMPLES = 10_000;
 const CONFIDENCE = 0.95;
 const EQUIVALENCE_MIN = 0.03;
+const INTERRUPTED = 'The study was interrupted; it holds what was measured.';
 
 export interface StudyRequest {
   options: StudyOptions;
@@ -183,7 +184,7 @@ function takeOver(results: StudyResults, { results: old }: StoredStudy): void {
   results.startedAt = old.startedAt;
   results.measurements.push(...old.measurements);
   results.audit.push(...old.audit);
-  results.warnings.push(...old.warnings);
+  results.warnings.push(...old.warnings.filter((warning) => warning !== INTERRUPTED));
 }
 
 async function audit(results: StudyResults, entries: Entry[], progress: Progress): Promise<void> {
@@ -208,7 +209,7 @@ function finish(results: StudyResults, interrupted: boolean): void {
   results.settings.rounds = Math.max(1, rounds);
   results.finishedAt = new Date().toISOString();
   results.complete = !interrupted;
-  if (interrupted) results.warnings.push('The study was interrupted; it holds what was measured.');
+  if (interrupted) results.warnings.push(INTERRUPTED);
 }
 
 /** The exit code of a study that was carried to its end. */
