@@ -20,6 +20,7 @@ const execute = promisify(execFile);
 async function auditRuntime(
   runtime: 'node' | 'bun',
   names: readonly string[],
+  signal: AbortSignal | undefined,
 ): Promise<AuditResult[]> {
   const file = fileURLToPath(new URL('./main.js', import.meta.url));
   const env = {
@@ -27,11 +28,13 @@ async function auditRuntime(
     BUN_CONFIG_MAX_HTTP_REQUESTS: String(auditConnectionsMax),
     HTTP_PROXY: '',
     http_proxy: '',
+    ONEHOP_EXIT_WITH_PARENT: '1',
   };
   try {
     const { stdout } = await execute(runtimeExecutable(runtime), [file, ...names], {
       env,
       timeout: 60_000,
+      ...(signal === undefined ? {} : { signal }),
       maxBuffer: 16 * 1024 * 1024,
     });
     return (JSON.parse(stdout) as AuditResult[]).map(explainKnown);
@@ -46,18 +49,20 @@ export interface AuditOptions {
   runtimes: readonly ('node' | 'bun')[];
   /** Default: all contestants. */
   names?: readonly string[];
+  /** Breaks the audit off. */
+  signal?: AbortSignal;
 }
 
 /**
  * Audits contestants in all their modes: every check of every entry, known failures included as
  * failures. Takes a few seconds per runtime. Throws CliError when an audit cannot run at all.
  */
-export async function runAudit({ runtimes, names }: AuditOptions): Promise<AuditResult[]> {
+export async function runAudit({ runtimes, names, signal }: AuditOptions): Promise<AuditResult[]> {
   const results: AuditResult[] = [];
   for (const runtime of runtimes) {
     const known = contestantNames(runtime);
     const wanted = names === undefined ? known : known.filter((name) => names.includes(name));
-    if (wanted.length > 0) results.push(...(await auditRuntime(runtime, wanted)));
+    if (wanted.length > 0) results.push(...(await auditRuntime(runtime, wanted, signal)));
   }
   return results;
 }

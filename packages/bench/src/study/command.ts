@@ -24,6 +24,7 @@ const DECIDES: Partial<Record<keyof RawOptions, (keyof StudyOptions)[]>> = {
   seed: ['seed'],
   runtime: ['runtimes'],
   python: ['python'],
+  audit: ['audit'],
   generator: ['generator'],
   upstream: ['upstream'],
   openLoop: ['openLoopRates'],
@@ -164,6 +165,10 @@ export function registerStudy(program: Command): void {
     .option('--seed <n>', 'seed of the shuffle (default: drawn and written down)')
     .option('--runtime <name>', 'runtime of the API process: node, bun or both (default both)')
     .option('--python <mode>', 'auto or off: the peers behind FastAPI (default auto)')
+    .option(
+      '--audit <mode>',
+      'auto or off: the fairness audit before the first round (default auto)',
+    )
     .option('--generator <name>', 'onehop, oha or wrk (default onehop)')
     .option('--upstream <kind>', 'fast, or study: the API program a second time (default fast)')
     .option('--cell-limit <time>', 'time limit of one run (default 600ms; 10s with --full)')

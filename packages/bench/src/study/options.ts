@@ -12,6 +12,7 @@ export interface StudyOptions {
   reuse: ReuseMode[];
   runtimes: ('node' | 'bun')[];
   python: 'auto' | 'off';
+  audit: 'auto' | 'off';
   requests: number[];
   connections: number[];
   latenciesMs: number[];
@@ -56,6 +57,7 @@ export interface RawOptions {
   seed?: string;
   runtime?: string;
   python?: string;
+  audit?: string;
   generator?: string;
   upstream?: string;
   openLoop?: string;
@@ -145,6 +147,7 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
     reuse: reuse === 'both' ? ['shared', 'per-request'] : [reuse],
     runtimes: runtime === 'both' ? (bunPresent ? ['node', 'bun'] : ['node']) : [runtime],
     python: choice(raw.python ?? 'auto', '--python', ['auto', 'off']),
+    audit: choice(raw.audit ?? 'auto', '--audit', ['auto', 'off']),
     requests:
       raw.requests === undefined
         ? full

@@ -22,7 +22,7 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 const tiny = [
   ...['--clients', 'undici-request,node-http', '--reuse', 'shared', '--runtime', 'node'],
   ...['-n', '60', '-c', '2', '--latency', '0', '--open-loop', 'off', '--python', 'off'],
-  ...['--warmup', '30ms', '--seed', '11'],
+  ...['--warmup', '30ms', '--seed', '11', '--audit', 'off'],
 ];
 
 interface Run {
@@ -47,7 +47,9 @@ function start(...args: string[]): Run {
   child.stderr?.on('data', (chunk) => {
     err += chunk;
   });
-  const exited = new Promise<number | null>((resolve) => child.on('close', (code) => resolve(code)));
+  const exited = new Promise<number | null>((resolve) =>
+    child.on('close', (code) => resolve(code)),
+  );
   return { child, mark, stdout: () => out, stderr: () => err, exited };
 }
 
@@ -81,74 +83,86 @@ async function until(condition: () => boolean, what: string): Promise<void> {
 
 const linux = process.platform === 'linux' ? {} : { skip: '/proc is Linux' };
 
-test('a study measures every entry in every round and leaves results, report and no process', linux, async () => {
-  const out = join(scratch, 'whole');
-  const run = start(...tiny, '--rounds', '2', '--out', out);
-  const code = await run.exited;
-  // So small a run may breach a gate, which is told by 3 or 4; it must not fail.
-  assert.ok([0, 3, 4].includes(code ?? -1), `exit ${code}: ${run.stderr()}`);
-  await assertNoneLeft(run.mark);
-  const results = readResults(join(out, 'results.json'));
-  assert.equal(results.complete, true);
-  assert.deepEqual(results.entries.map(({ role }) => role).sort(), [
-    'contestant',
-    'contestant',
-    'direct',
-    'null-forwarder',
-    'twin',
-  ]);
-  for (const round of [0, 1]) {
-    const inRound = results.measurements.filter((one) => one.round === round);
-    assert.deepEqual(
-      inRound.map(({ entry }) => entry).sort(),
-      results.entries.map(({ id }) => id).sort(),
+test(
+  'a study measures every entry in every round and leaves results, report and no process',
+  linux,
+  async () => {
+    const out = join(scratch, 'whole');
+    const run = start(...tiny, '--audit', 'auto', '--rounds', '2', '--out', out);
+    const code = await run.exited;
+    // So small a run may breach a gate, which is told by 3 or 4; it must not fail.
+    assert.ok([0, 3, 4].includes(code ?? -1), `exit ${code}: ${run.stderr()}`);
+    await assertNoneLeft(run.mark);
+    const results = readResults(join(out, 'results.json'));
+    assert.equal(results.complete, true);
+    assert.deepEqual(results.entries.map(({ role }) => role).sort(), [
+      'contestant',
+      'contestant',
+      'direct',
+      'null-forwarder',
+      'twin',
+    ]);
+    for (const round of [0, 1]) {
+      const inRound = results.measurements.filter((one) => one.round === round);
+      assert.deepEqual(
+        inRound.map(({ entry }) => entry).sort(),
+        results.entries.map(({ id }) => id).sort(),
+      );
+    }
+    for (const one of results.measurements) {
+      assert.equal(one.completed, 60, one.entry);
+      assert.equal(one.valid, 60, one.entry);
+      assert.equal(one.upstream.requests, 60, `${one.entry}: seen by the upstream`);
+      assert.equal(one.generator.connectionsEstablished, 2);
+      if (one.entry === 'direct') assert.equal(one.api, null);
+      else assert.ok(one.api!.cpuPerRequestUs > 1 && one.api!.rssPeakBytes > 1e6, one.entry);
+    }
+    const audited = new Set(results.audit.map(({ entry }) => entry));
+    assert.deepEqual([...audited].sort(), ['node-http', 'undici-request']);
+    const cells = readOhaDirectory(join(out, 'oha'));
+    assert.equal(cells.cells.length, 5);
+    assert.ok(existsSync(join(out, 'oha', 'undici-request_60_2.json')));
+    assert.ok(existsSync(join(out, 'oha', 'rounds', '1', 'node-http_60_2.json')));
+    assert.match(run.stdout(), /report\.html/);
+  },
+);
+
+test(
+  'Ctrl-C keeps what was measured, says how to go on, and the rest can be measured later',
+  linux,
+  async () => {
+    const out = join(scratch, 'interrupted');
+    const run = start(...tiny, '--rounds', '3', '--out', out);
+    await until(() => (run.stderr().match(/req\/s/g) ?? []).length >= 3, 'three runs are done');
+    run.child.kill('SIGINT');
+    assert.equal(await run.exited, 130, run.stderr());
+    await assertNoneLeft(run.mark);
+    assert.match(run.stdout(), /--resume/);
+    const partial = readResults(join(out, 'results.json'));
+    assert.equal(partial.complete, false);
+    const before = partial.measurements.length;
+    assert.ok(before >= 3 && before < 15, `${before} runs`);
+
+    const other = start('--resume', out, '--seed', '12');
+    assert.equal(await other.exited, 1);
+    assert.match(
+      other.stderr(),
+      /^onehop bench: --resume: the study was begun with seed 11, not 12;/,
     );
-  }
-  for (const one of results.measurements) {
-    assert.equal(one.completed, 60, one.entry);
-    assert.equal(one.valid, 60, one.entry);
-    assert.equal(one.upstream.requests, 60, `${one.entry}: seen by the upstream`);
-    assert.equal(one.generator.connectionsEstablished, 2);
-    if (one.entry === 'direct') assert.equal(one.api, null);
-    else assert.ok(one.api!.cpuPerRequestUs > 1 && one.api!.rssPeakBytes > 1e6, one.entry);
-  }
-  const cells = readOhaDirectory(join(out, 'oha'));
-  assert.equal(cells.runs.length, 5);
-  assert.ok(existsSync(join(out, 'oha', 'undici-request_60_2.json')));
-  assert.ok(existsSync(join(out, 'oha', 'rounds', '1', 'node-http_60_2.json')));
-  for (const file of ['report.html', 'report.md']) assert.ok(existsSync(join(out, file)), file);
-  assert.match(run.stdout(), /report\.html/);
-});
+    assert.equal(readResults(join(out, 'results.json')).measurements.length, before);
 
-test('Ctrl-C keeps what was measured, says how to go on, and the rest can be measured later', linux, async () => {
-  const out = join(scratch, 'interrupted');
-  const run = start(...tiny, '--rounds', '3', '--out', out);
-  await until(() => (run.stderr().match(/req\/s/g) ?? []).length >= 3, 'three runs are done');
-  run.child.kill('SIGINT');
-  assert.equal(await run.exited, 130, run.stderr());
-  await assertNoneLeft(run.mark);
-  assert.match(run.stdout(), /--resume/);
-  const partial = readResults(join(out, 'results.json'));
-  assert.equal(partial.complete, false);
-  const before = partial.measurements.length;
-  assert.ok(before >= 3 && before < 15, `${before} runs`);
-
-  const other = start('--resume', out, '--seed', '12');
-  assert.equal(await other.exited, 1);
-  assert.match(other.stderr(), /^onehop bench: --resume: the study was begun with seed 11, not 12;/);
-  assert.equal(readResults(join(out, 'results.json')).measurements.length, before);
-
-  const resumed = start('--resume', out);
-  assert.ok([0, 3, 4].includes((await resumed.exited) ?? -1), resumed.stderr());
-  await assertNoneLeft(resumed.mark);
-  const results = readResults(join(out, 'results.json'));
-  assert.equal(results.complete, true);
-  assert.equal(results.measurements.length, 15);
-  const keys = results.measurements.map(({ entry, round }) => `${entry} ${round}`);
-  assert.equal(new Set(keys).size, 15, 'nothing is measured twice');
-  assert.deepEqual(results.measurements.slice(0, before), partial.measurements);
-  assert.ok(!results.warnings.some((warning) => warning.includes('interrupted')));
-});
+    const resumed = start('--resume', out);
+    assert.ok([0, 3, 4].includes((await resumed.exited) ?? -1), resumed.stderr());
+    await assertNoneLeft(resumed.mark);
+    const results = readResults(join(out, 'results.json'));
+    assert.equal(results.complete, true);
+    assert.equal(results.measurements.length, 15);
+    const keys = results.measurements.map(({ entry, round }) => `${entry} ${round}`);
+    assert.equal(new Set(keys).size, 15, 'nothing is measured twice');
+    assert.deepEqual(results.measurements.slice(0, before), partial.measurements);
+    assert.ok(!results.warnings.some((warning) => warning.includes('interrupted')));
+  },
+);
 
 test('when the study itself is killed its processes end too', linux, async () => {
   const run = start(...tiny, '--rounds', '3', '--out', join(scratch, 'killed'));
@@ -160,7 +174,11 @@ test('when the study itself is killed its processes end too', linux, async () =>
 });
 
 const refused: [string, string[], RegExp][] = [
-  ['an unknown client', ['--clients', 'axois'], /no client "axois"; did you mean axios\? \(known: /],
+  [
+    'an unknown client',
+    ['--clients', 'axois'],
+    /no client "axois"; did you mean axios\? \(known: /,
+  ],
   ['a nonsense number', ['-n', 'lots'], /-n takes a whole number from 1 to \d+, not "lots"/],
   ['a nonsense list', ['-c', '10,,20'], /-c takes a list such as a,b,c, not "10,,20"/],
 ];
@@ -181,7 +199,10 @@ test('an unwritable directory is one sentence and exit 1', async () => {
   writeFileSync(file, 'not a directory');
   const run = start(...tiny, '--out', join(file, 'results'));
   assert.equal(await run.exited, 1);
-  assert.match(run.stderr(), /^onehop bench: cannot write results to .*: a part of the path is a file\n$/);
+  assert.match(
+    run.stderr(),
+    /^onehop bench: cannot write results to .*: a part of the path is a file\n$/,
+  );
 });
 
 test('results of another study are not overwritten', async () => {

@@ -1,9 +1,9 @@
 /** A whole study: set-up, rounds, report. */
 import { findBun } from 'onehop/cli/find-bun';
+import { runAudit } from '../audit/index.ts';
 import { CliError, type ExitCode } from '../cli-error.ts';
 import { type LoadResult, spawnLoad } from '../load/index.ts';
 import {
-  type AuditResult,
   type Cell,
   type Entry,
   RESULTS_SCHEMA_ID,
@@ -76,7 +76,7 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
       runLoad: loader(options, stopped),
       python: python.launcher,
     };
-    await audit(results, entries, progress);
+    await audit(results, options, progress, stopped);
     const rounds = new Rounds({
       options,
       tasks: buildTasks(options, entries, cells),
@@ -187,12 +187,31 @@ function takeOver(results: StudyResults, { results: old }: StoredStudy): void {
   results.warnings.push(...old.warnings.filter((warning) => warning !== INTERRUPTED));
 }
 
-async function audit(results: StudyResults, entries: Entry[], progress: Progress): Promise<void> {
-  if (results.audit.length > 0) return;
-  const found: AuditResult[] = [];
-  void entries;
-  void progress;
-  results.audit.push(...found);
+/** Node and Bun side by side: an audit mostly waits. Its verdicts are part of the report. */
+async function audit(
+  results: StudyResults,
+  options: StudyOptions,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  if (results.audit.length > 0 || options.audit === 'off' || signal.aborted) return;
+  progress.doing('fairness audit');
+  const contestants = results.entries.filter(({ role }) => role === 'contestant');
+  const ids = new Set(contestants.map(({ id }) => id));
+  const audits = options.runtimes.map(async (runtime) => {
+    const names = contestants
+      .filter((entry) => entry.runtime === runtime)
+      .map(({ contestant }) => contestant);
+    if (names.length === 0) return [];
+    try {
+      return await runAudit({ runtimes: [runtime], names, signal });
+    } catch (error) {
+      if (!signal.aborted) results.warnings.push((error as Error).message);
+      return [];
+    }
+  });
+  const found = (await Promise.all(audits)).flat();
+  results.audit.push(...found.filter(({ entry }) => ids.has(entry)));
 }
 
 /** Whether no pair of the headline cell is undecided any more. */
