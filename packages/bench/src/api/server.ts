@@ -5,36 +5,40 @@
 import { randomUUID } from 'node:crypto';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { Type } from '@fastify/type-provider-typebox';
+import type { ValidateFunction } from 'ajv';
 import type { FastifyInstance, FastifyReply, onRouteHookHandler } from 'fastify';
 import Fastify from 'fastify';
-import type { TSchema } from 'typebox';
-import type { Validator } from 'typebox/compile';
-import { Compile } from 'typebox/compile';
 import { describeFailure, UpstreamBodyError } from '../contestants/index.ts';
 import { createClientSet, ModeUnsupportedError } from './client-set.ts';
 import type { ApiConfig } from './config.ts';
 import { startMeasureProbe } from './measure.ts';
-import { ErrorResponse, MessageResponse, SendResponse, UpstreamErrorResponse } from './models.ts';
+import {
+  compileModel,
+  ErrorResponse,
+  type JsonSchema,
+  type Message,
+  MessageResponse,
+  SendResponse,
+  UpstreamErrorResponse,
+} from './models.ts';
 import { UpstreamCounters } from './upstream-counters.ts';
 
-const checkMessage = Compile(MessageResponse);
+const isMessage = compileModel<Message>(MessageResponse);
 
 /**
  * Gives each route a hook that checks what a handler answers against the model of its status, as
  * FastAPI does with response models. Fastify alone only serialises by it.
  */
 const validateResponses: onRouteHookHandler = (route) => {
-  const models = route.schema?.response as Record<string, TSchema> | undefined;
+  const models = route.schema?.response as Record<string, JsonSchema> | undefined;
   if (models === undefined) return;
-  const validators = new Map<number, Validator>();
+  const validators = new Map<number, ValidateFunction>();
   for (const [status, model] of Object.entries(models)) {
-    validators.set(Number(status), Compile(model));
+    validators.set(Number(status), compileModel(model));
   }
   route.preSerialization = (_request, reply, payload, done) => {
     const validator = validators.get(reply.statusCode);
-    if (validator === undefined || validator.Check(payload)) done(null, payload);
+    if (validator === undefined || validator(payload)) done(null, payload);
     else done(new Error(`the response of status ${reply.statusCode} does not match its model`));
   };
 };
@@ -60,11 +64,10 @@ async function addDocumentation(app: FastifyInstance): Promise<void> {
 }
 
 function addStudyRoutes(
-  instance: FastifyInstance,
+  app: FastifyInstance,
   config: ApiConfig,
   counters: UpstreamCounters | null,
 ): void {
-  const app = instance.withTypeProvider<TypeBoxTypeProvider>();
   const upstream = `${config.requestUrl}request_response/`;
   const clients = createClientSet(config.reuse, {
     baseUrl: config.requestUrl,
@@ -82,14 +85,18 @@ function addStudyRoutes(
     },
   );
 
-  app.get(
+  app.get<{ Params: { client: string } }>(
     '/send_request/:client/',
     {
       schema: {
         summary: 'Forward to the upstream and answer with its message',
-        params: Type.Object({
-          client: Type.String({ description: `One of: ${config.clients.join(', ')}` }),
-        }),
+        params: {
+          type: 'object',
+          required: ['client'],
+          properties: {
+            client: { type: 'string', description: `One of: ${config.clients.join(', ')}` },
+          },
+        },
         response: { 200: SendResponse, 404: ErrorResponse, 502: UpstreamErrorResponse },
       },
     },
@@ -101,7 +108,7 @@ function addStudyRoutes(
       }
       try {
         const answer = await clients.getJson(client, 'request_response/');
-        if (!checkMessage.Check(answer)) {
+        if (!isMessage(answer)) {
           throw new UpstreamBodyError('the body is not {"message": "<text>"}');
         }
         return { status: 1 as const, message: answer.message };
