@@ -105,7 +105,8 @@ export class Connection implements PoolMember<Exchange> {
       return;
     }
     exchange.sent = true;
-    exchange.armHead();
+    if (exchange === this.current) exchange.armHead();
+    else exchange.armTotal();
     if (exchange.upload === Upload.Streaming) {
       exchange.handler.onDrain?.(exchange);
       // The head was held back so that head and first piece leave together.
@@ -124,7 +125,7 @@ export class Connection implements PoolMember<Exchange> {
     this.current = exchange;
     const { method, upgrade } = exchange.request;
     this.#parser.begin(method === 'HEAD', method === 'CONNECT', upgrade !== undefined);
-    if (exchange.paused) this.socket!.pause();
+    if (exchange.paused && exchange.stage !== Stage.Done) this.socket!.pause();
   }
 
   writeBody(exchange: Exchange, bytes: Uint8Array, start: number, end: number): WriteStatus {
@@ -329,9 +330,30 @@ export class Connection implements PoolMember<Exchange> {
     if (next !== null) {
       this.#become(next);
       if (next.stage !== Stage.Done) next.armHead();
+      else if (!this.#isWanted()) {
+        this.#close();
+        this.origin.exchangeEnded(exchange);
+        return;
+      }
     } else if (this.origin.idleUnref) socket.unref();
     this.origin.connectionFree(this);
     this.origin.exchangeEnded(exchange);
+  }
+
+  /**
+   * The current exchange was given up. Whether one behind it still waits; the first that does now
+   * watches the clock for all.
+   */
+  #isWanted(): boolean {
+    const followers = this.#followers;
+    if (followers === null) return false;
+    for (let i = 0; i < followers.length; i++) {
+      const follower = followers.at(i)!;
+      if (follower.stage === Stage.Done) continue;
+      follower.armHead();
+      return true;
+    }
+    return false;
   }
 
   #takeFollowers(next: Exchange | null): Exchange[] {
@@ -415,7 +437,9 @@ export class Connection implements PoolMember<Exchange> {
   abandon(exchange: Exchange): void {
     if (this.state === ConnectionState.Closed) return;
     if (exchange !== this.current && exchange.sent && exchange.stage === Stage.Done) {
-      return; // its response comes in its turn and is read past
+      // Its response comes in its turn and is read past, if anyone still waits for one behind it.
+      if (this.current?.stage === Stage.Done && !this.#isWanted()) this.#close();
+      return;
     }
     this.current = null;
     const rest = this.#takeFollowers(null);

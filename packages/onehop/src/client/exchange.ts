@@ -122,6 +122,7 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     if (this.connection !== null && this.connection.current === this) {
       this.connection.resume();
       if (this.stage >= Stage.Head) this.armIdle();
+      else this.armHead();
     }
   }
 
@@ -189,6 +190,11 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     this.#arm(this.timeouts.queueTimeoutMs, this.origin.nowMs());
   }
 
+  /** Only the total: behind another response, or while the reader holds the response up. */
+  armTotal(): void {
+    this.#arm(0, this.origin.nowMs());
+  }
+
   armHead(): void {
     this.#arm(this.timeouts.headTimeoutMs, this.origin.nowMs());
   }
@@ -225,13 +231,14 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
         if (this.opening !== null) this.armQueue();
         else this.fail('QUEUE_TIMEOUT', `no connection within ${this.timeouts.queueTimeoutMs} ms`);
         return;
-      case Stage.Sent:
-        this.fail('HEAD_TIMEOUT', `no response head within ${this.timeouts.headTimeoutMs} ms`);
-        return;
       default:
-        // A reader that holds the body up is not the server's fault; only the total runs on.
+        // A reader that holds the response up is not the server's fault; only the total runs on.
         if (this.paused) {
-          this.#arm(0, nowMs);
+          this.armTotal();
+          return;
+        }
+        if (this.stage === Stage.Sent) {
+          this.fail('HEAD_TIMEOUT', `no response head within ${this.timeouts.headTimeoutMs} ms`);
           return;
         }
         if (this.stage === Stage.Head) {

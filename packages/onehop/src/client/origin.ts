@@ -129,6 +129,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly #pool: Pool<Connection, Exchange>;
   readonly #connections = new Set<Connection>();
   readonly #sweepDeadline: Deadline;
+  #sweepMs = 0;
   readonly #defer: (callback: () => void) => void;
   readonly #flushList: Connection[] = [];
   readonly #flush = (): void => this.#flushAll();
@@ -388,7 +389,10 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   }
 
   #armSweep(connection: Connection): void {
-    if (!this.#sweepDeadline.armed) this.wheel.arm(this.#sweepDeadline, connection.idleMaxMs);
+    const delayMs = connection.idleMaxMs;
+    if (this.#sweepDeadline.armed && delayMs >= this.#sweepMs) return;
+    this.#sweepMs = delayMs;
+    this.wheel.arm(this.#sweepDeadline, delayMs);
   }
 
   #isShareable(request: DispatchRequest): boolean {

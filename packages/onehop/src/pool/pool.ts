@@ -61,6 +61,7 @@ export interface PoolOptions {
   connectionsMax: number;
   /** Waiters one member may serve at once. 1: no sharing. */
   depth: number;
+  /** Waiters for whom nothing is being opened. */
   waitingMax: number;
   idleMaxMs: number;
   /** A member older than this is not used again. */
@@ -139,7 +140,8 @@ export class Pool<M extends PoolMember<W>, W extends PoolWaiter<M, W>> {
         const shared = this.#takeShared();
         if (shared !== null) return shared;
       }
-      if (this.#waiting >= this.options.waitingMax) {
+      // One for whom a member is being opened is as good as served.
+      if (this.#waiting - this.#opening >= this.options.waitingMax) {
         this.#refused++;
         return PoolFull;
       }
