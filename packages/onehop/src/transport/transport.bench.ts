@@ -32,14 +32,14 @@ class Trip {
 }
 
 let tripsLeft = 0;
-let onDone = (): void => {};
+let onCount = (_left: number): void => {};
 
 /** True when another request is to be sent. */
 function onReply(trip: Trip, bytes: number): boolean {
   trip.got += bytes;
   if (trip.got < reply.length) return false;
   trip.got = 0;
-  if (--tripsLeft === 0) onDone();
+  onCount(--tripsLeft);
   return tripsLeft > 0;
 }
 
@@ -212,24 +212,18 @@ async function serve(variant: string): Promise<void> {
   process.stdin.on('end', () => process.exit(0));
 }
 
-/** Warms up, then measures. */
-async function drive(variant: string, port: number, trips: number): Promise<void> {
+/** Warms up, then measures, on the same connections. */
+function drive(variant: string, port: number, trips: number): void {
   const connect = clients[variant]!();
-  const run = (count: number, start: () => void): Promise<void> =>
-    new Promise((resolve) => {
-      tripsLeft = count;
-      onDone = resolve;
-      start();
-    });
-  const open = (): void => {
-    for (let i = 0; i < connections; i++) connect(port);
+  tripsLeft = Math.ceil(trips * 1.25);
+  let before = 0;
+  onCount = (left) => {
+    if (left === trips) before = cpuUs();
+    if (left !== 0) return;
+    console.log((cpuUs() - before) / trips);
+    process.exit(0);
   };
-  await run(Math.ceil(trips / 4), open);
-  const before = cpuUs();
-  // The connections of the warm-up have gone quiet; new ones take over.
-  await run(trips, open);
-  console.log((cpuUs() - before) / trips);
-  process.exit(0);
+  for (let i = 0; i < connections; i++) connect(port);
 }
 
 const script = fileURLToPath(import.meta.url);
@@ -237,7 +231,10 @@ const script = fileURLToPath(import.meta.url);
 function start(args: string[]): { child: ChildProcess; line: () => Promise<string> } {
   const child = spawn(process.execPath, [script, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
   const line = (): Promise<string> =>
-    new Promise((resolve) => child.stdout?.once('data', (text) => resolve(String(text).trim())));
+    new Promise((resolve, reject) => {
+      child.stdout?.once('data', (text) => resolve(String(text).trim()));
+      child.once('exit', () => reject(new Error(`${args.join(' ')} ended without a word`)));
+    });
   return { child, line };
 }
 
@@ -305,7 +302,7 @@ const { values } = parseArgs({
 });
 if (values.serve !== undefined) await serve(values.serve);
 else if (values.drive !== undefined) {
-  await drive(values.drive, Number(values.port), Number(values.trips));
+  drive(values.drive, Number(values.port), Number(values.trips));
 } else {
   const only = values.only === '' ? [] : values.only.split(',');
   await compare(Number(values.rounds), Number(values.trips), only);
