@@ -4,6 +4,7 @@ import { renderAnalysis, type TerminalOptions } from './terminal.ts';
 
 export { reportHtml } from './html.ts';
 export { reportMarkdown } from './markdown.ts';
+export { type OhaReportFiles, ohaSentence, writeOhaReport } from './oha.ts';
 export { pngOf } from './png.ts';
 export { renderAnalysis, type TerminalOptions } from './terminal.ts';
 export { type VerdictText, verdictOf } from './verdict.ts';

@@ -39,7 +39,7 @@ th button{all:unset;cursor:pointer}th button:focus-visible{outline:2px solid var
 th[aria-sort=ascending] button::after{content:" ↑"}th[aria-sort=descending] button::after{content:" ↓"}
 .n{text-align:right}
 .good{color:var(--good)}.bad{color:var(--bad)}.soft{color:var(--soft)}
-#league td:nth-child(2),#cells td:nth-child(2){font-weight:600}
+#league td:nth-child(2),#cells td:nth-child(2),#files td:first-child{font-weight:600}
 #gates td{white-space:normal;min-width:8em}
 figure{margin:36px 0}
 figcaption h3{margin:0 0 4px}

@@ -39,7 +39,7 @@ export const LIGHT: Palette = {
   good: '#00795a',
   bad: '#b3261e',
   heat: ['#dff0e6', '#eff3dc', '#fbefcf', '#fbdfba', '#f6cba6', '#eeb29a', '#e19a90'],
-  series: ['#0063a3', '#b84a00', '#00795a', '#9a3f7c', '#7a6200', '#1f8fc4', '#4b4f58', '#c0392b'],
+  series: ['#0063a3', '#b84a00', '#00795a', '#9a3f7c', '#7a6200', '#1577a6', '#4b4f58', '#c0392b'],
 };
 
 export const DARK: Palette = {
