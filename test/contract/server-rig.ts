@@ -8,6 +8,7 @@ import {
   type ServerOptions,
 } from 'onehop/server';
 import type { Listener, Socket, SocketHandlers, Transport } from 'onehop/transport';
+import type { SimTransport } from 'onehop/transport/sim';
 
 export interface Rig {
   readonly transport: Transport;
@@ -25,6 +26,29 @@ export function runtimeRig(transport: Transport): Rig {
         if (performance.now() > deadlineMs) return false;
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
+      return true;
+    },
+  };
+}
+
+/** Virtual time. */
+export function simRig(transport: SimTransport): Rig {
+  const { clock } = transport;
+  return {
+    transport,
+    async until(done, timeoutMs = 3000) {
+      // The end of the wait is an event like any other, or one waiter would skip another's.
+      let over = false;
+      const timer = clock.setTimer(() => {
+        over = true;
+      }, timeoutMs);
+      for (;;) {
+        // Chains of promises a few links long get to run between events.
+        for (let i = 0; i < 10; i++) await null;
+        if (done()) break;
+        if (over || !clock.step()) return done();
+      }
+      clock.clearTimer(timer);
       return true;
     },
   };

@@ -100,7 +100,7 @@ export function serverContract(name: string, makeRig: () => Rig): void {
         },
       },
       async (fixture) => {
-        const client = await fixture.talk(get('/'), 'X-Sum');
+        const client = await fixture.talk(get('/'), 'X-Sum: 7\r\n\r\n');
         assert.match(
           client.text,
           /Transfer-Encoding: chunked\r\n\r\n3\r\none\r\nb\r\nsecond part\r\n0\r\nX-Sum: 7\r\n\r\n$/,
@@ -258,13 +258,61 @@ export function serverContract(name: string, makeRig: () => Rig): void {
           client.send(body);
         }
         client.send(get('/next'));
-        const done = (): boolean => fixture.log.finishes === 2 && client.text.endsWith('0\r\n\r\n');
+        const done = (): boolean =>
+          fixture.log.finishes === 2 && statusesOf(client.text).length === 2;
         assert.ok(await fixture.rig.until(done, 20_000), `${client.receivedBytes}`);
         const [response, next] = parseResponses(client.text);
         assert.ok(Buffer.from(response!.body, 'latin1').equals(body), 'bytes differ');
         assert.equal(next!.status, 200);
       });
     }
+    for (const where of ['in onRequest', 'on its last byte']) {
+      check(
+        `a body paused ${where} ends when it is resumed`,
+        {
+          onRequest(exchange) {
+            waiting.push(exchange);
+            if (where === 'in onRequest') exchange.pause();
+          },
+          onBody: (exchange) => exchange.pause(),
+          onEnd: (exchange) => void exchange.respond(200, noFields, 'got it'),
+        },
+        async (fixture) => {
+          for (const body of ['', 'x'.repeat(5000)]) {
+            waiting.length = 0;
+            const client = fixture.connect();
+            client.send(post('/', body));
+            assert.ok(await fixture.rig.until(() => waiting.length === 1));
+            const done = (): boolean => {
+              waiting[0]!.resume();
+              return client.text.includes('got it');
+            };
+            assert.ok(await fixture.rig.until(done), `body of ${body.length}`);
+          }
+        },
+      );
+    }
+    check(
+      'an answer to a request whose body is paused keeps the connection when the rest is small',
+      {
+        onRequest(exchange) {
+          waiting.push(exchange);
+          exchange.pause();
+        },
+      },
+      async (fixture) => {
+        waiting.length = 0;
+        const client = fixture.connect();
+        client.send(post('/', 'y'.repeat(2000)) + post('/', ''));
+        for (const i of [0, 1]) {
+          assert.ok(await fixture.rig.until(() => waiting.length > i), `request ${i}`);
+          await fixture.rig.until(() => false, 20);
+          waiting[i]!.respond(200, noFields, 'no need');
+        }
+        assert.ok(await fixture.rig.until(() => statusesOf(client.text).length === 2));
+        assert.equal(client.ended, false);
+      },
+    );
     let written = 0;
     let producing: Exchange<unknown> | null = null;
     const piece = Buffer.alloc(65_536, 0x61);

@@ -33,6 +33,7 @@ export const Phase = {
 } as const;
 export type Phase = (typeof Phase)[keyof typeof Phase];
 
+const noBytes = new Uint8Array(0);
 const readDeadline = 0;
 const writeDeadline = 1;
 
@@ -114,9 +115,9 @@ export class Connection<State> implements DeadlineOwner {
         this.finishInput();
         break;
       case Phase.Body:
-        // A body held back is complete as far as it will ever be; it fails when it runs out.
-        if (!this.server.allowHalfOpen && this.held !== null) this.abandon();
-        else if (this.held === null) this.finishInput();
+        // What is held back may complete the body; without half-open callers nobody waits for it.
+        if (this.held === null && !this.bodyPaused) this.finishInput();
+        else if (!this.server.allowHalfOpen) this.abandon();
         break;
       case Phase.Waiting:
         if (this.server.allowHalfOpen) this.closeAfter = this.held === null;
@@ -189,8 +190,8 @@ export class Connection<State> implements DeadlineOwner {
           break;
         }
         if (this.phase >= Phase.Lingering) {
-          if (this.phase === Phase.Lingering) this.drop(end - at);
-          else if (this.phase === Phase.Tunnel) this.keep(bytes, at, owned);
+          // When lingering, what is here already is not worth counting.
+          if (this.phase === Phase.Tunnel) this.keep(bytes, at, owned);
           break;
         }
         if (this.isBlocked()) {
@@ -347,8 +348,9 @@ export class Connection<State> implements DeadlineOwner {
     if (this.consuming) return;
     while (this.held !== null && this.phase < Phase.Lingering && !this.isBlocked()) {
       const bytes = this.held;
+      const start = bytes === noBytes ? 0 : this.heldStart;
       this.held = null;
-      this.consume(bytes, this.heldStart, true);
+      this.consume(bytes, start, true);
     }
     if (this.socketPaused && this.held === null && this.phase !== Phase.Closed) {
       this.socketPaused = false;
@@ -381,8 +383,14 @@ export class Connection<State> implements DeadlineOwner {
         this.socket?.resume();
       }
     } else {
+      if (this.phase === Phase.Body) this.askForEnd();
       this.pump();
     }
+  }
+
+  /** The end of a body needs no further byte, but the parser was not asked for it while paused. */
+  private askForEnd(): void {
+    if (this.held === null && !this.consuming) this.held = noBytes;
   }
 
   /** The caller will send nothing more; says so to the parser. */
@@ -477,7 +485,10 @@ export class Connection<State> implements DeadlineOwner {
     }
     this.server.wheel.disarm(this.readDeadline);
     this.server.wheel.arm(this.readDeadline, this.server.timeouts.lingerTimeoutMs);
-    if (wasPaused) this.pump();
+    if (wasPaused) {
+      this.askForEnd();
+      this.pump();
+    }
   }
 
   private exchangeDone(exchange: Exchange<State>): void {
