@@ -109,7 +109,7 @@ async function study(flags: StudyFlags): Promise<void> {
   const store = new StudyStore(resolve(dir));
   if (stored === null) store.create();
   // Loaded late: `--help` and a wrong option must not wait for every HTTP client.
-  const { exitCodeFor, runStudy } = await import('./study.ts');
+  const { runStudy } = await import('./study.ts');
   const { signal, release } = stopOnSignals();
   try {
     const { results, interrupted } = await runStudy({
@@ -129,11 +129,8 @@ async function study(flags: StudyFlags): Promise<void> {
       return;
     }
     const { presentStudy } = await import('./present.ts');
-    await presentStudy(results, store);
-    if (interrupted) {
-      console.log(`Interrupted. Go on with: npx onehop bench study --resume ${dir}`);
-      process.exitCode = ExitCode.Interrupted;
-    } else process.exitCode = exitCodeFor(results);
+    process.exitCode = presentStudy(results, store);
+    if (interrupted) console.log(`Interrupted. Go on: npx onehop bench study --resume ${dir}`);
   } catch (error) {
     if (stored === null) store.discardUnlessMeasured();
     throw error;

@@ -123,6 +123,8 @@ test(
     assert.equal(cells.cells.length, 5);
     assert.ok(existsSync(join(out, 'oha', 'undici-request_60_2.json')));
     assert.ok(existsSync(join(out, 'oha', 'rounds', '1', 'node-http_60_2.json')));
+    for (const file of ['report.html', 'report.md']) assert.ok(existsSync(join(out, file)), file);
+    assert.ok(run.stdout().includes(`${join(out, 'report.html')}`), run.stdout());
   },
 );
 

@@ -1,7 +1,7 @@
 /** A whole study: set-up, rounds, report. */
 import { findBun } from 'onehop/cli/find-bun';
 import { runAudit } from '../audit/index.ts';
-import { CliError, type ExitCode } from '../cli-error.ts';
+import { CliError } from '../cli-error.ts';
 import { type LoadResult, spawnLoad } from '../load/index.ts';
 import {
   type Cell,
@@ -229,9 +229,4 @@ function finish(results: StudyResults, interrupted: boolean): void {
   results.finishedAt = new Date().toISOString();
   results.complete = !interrupted;
   if (interrupted) results.warnings.push(INTERRUPTED);
-}
-
-/** The exit code of a study that was carried to its end. */
-export function exitCodeFor(results: StudyResults): ExitCode {
-  return analyseStudy(results).exitCode;
 }
