@@ -66,6 +66,9 @@ function looser(
     if (code === 'HPE_INVALID_METHOD' && usesOddMethod(next)) {
       return 'llhttp knows a fixed list of methods, here any token is one (RFC 9110 section 9.1)';
     }
+    if (before !== undefined && has(before, 'upgrade') && has(before, 'connection')) {
+      return 'llhttp stops behind a request that offers an upgrade; here it is a request like any';
+    }
   } else {
     const isInterim = next.line.startsWith('1');
     if (lengthOrCoding && isInterim) {

@@ -58,6 +58,7 @@ export class FieldParser {
     const classes = BYTE_CLASS;
     let at = this.at;
     let state = this.state;
+    if (state === LineStart) at = readWholeLines(table, bytes, at, limit, lineBytesMax, countMax);
     let lineStart = this.lineStart;
     // A line may not reach beyond `lineStop`; looking no further keeps the result independent of
     // how much of the line has arrived.
@@ -117,6 +118,7 @@ export class FieldParser {
           let end = this.valueEnd;
           while (end > valueStart && (bytes[end - 1] === SP || bytes[end - 1] === HTAB)) end--;
           table.add(bytes, lineStart, this.nameEnd, valueStart, end);
+          at = readWholeLines(table, bytes, at, limit, lineBytesMax, countMax);
           state = LineStart;
           break;
         }
@@ -131,6 +133,64 @@ export class FieldParser {
     this.lineStart = lineStart;
     return NEED_MORE;
   }
+}
+
+/**
+ * Takes ordinary lines that are wholly at hand, in one pass each, and returns where the first other
+ * line begins: the empty line, an incomplete or faulty one. That line is left to the state machine,
+ * so there is one place that judges faults.
+ */
+function readWholeLines(
+  table: HeaderTable,
+  bytes: Uint8Array,
+  start: number,
+  limit: number,
+  lineBytesMax: number,
+  countMax: number,
+): number {
+  const classes = BYTE_CLASS;
+  let lineStart = start;
+  while (table.count < countMax) {
+    const lineStop = lineStart + lineBytesMax;
+    const stop = Math.min(lineStop, limit);
+    // Four at a time: these two loops are what parsing costs.
+    const stopFour = stop - 3;
+    let at = lineStart;
+    while (
+      at < stopFour &&
+      (classes[bytes[at]!]! &
+        classes[bytes[at + 1]!]! &
+        classes[bytes[at + 2]!]! &
+        classes[bytes[at + 3]!]! &
+        TOKEN) !==
+        0
+    ) {
+      at += 4;
+    }
+    while (at < stop && (classes[bytes[at]!]! & TOKEN) !== 0) at++;
+    if (at === lineStart || at >= stop || bytes[at] !== COLON) return lineStart;
+    const nameEnd = at++;
+    while (at < stop && (bytes[at] === SP || bytes[at] === HTAB)) at++;
+    const valueStart = at;
+    while (
+      at < stopFour &&
+      (classes[bytes[at]!]! &
+        classes[bytes[at + 1]!]! &
+        classes[bytes[at + 2]!]! &
+        classes[bytes[at + 3]!]! &
+        VALUE) !==
+        0
+    ) {
+      at += 4;
+    }
+    while (at < stop && (classes[bytes[at]!]! & VALUE) !== 0) at++;
+    if (at + 1 >= limit || bytes[at] !== CR || bytes[at + 1] !== LF) return lineStart;
+    let end = at;
+    while (end > valueStart && (bytes[end - 1] === SP || bytes[end - 1] === HTAB)) end--;
+    table.add(bytes, lineStart, nameEnd, valueStart, end);
+    lineStart = at + 2;
+  }
+  return lineStart;
 }
 
 /** Why a line cannot begin with `byte`. */

@@ -68,6 +68,10 @@ export const ConnectionOption = {
  * allowed (RFC 9110 sections 5.6.1.2 and 7.6.1). Returns {@link ConnectionOption} bits.
  */
 export function parseConnection(bytes: Uint8Array, start: number, end: number): number {
+  // What nearly every sender says.
+  if (end - start === 10 && equalsLower(bytes, start, end, 'keep-alive')) {
+    return ConnectionOption.KeepAlive;
+  }
   let found = 0;
   let count = 0;
   let at = start;

@@ -128,6 +128,10 @@ export class RequestParser extends HeadAndBodyParser<RequestHead> {
       this.state = Version;
     }
     if (this.state === Version) {
+      if (at === this.versionStart && stop - at > VERSION_BYTES && isHttp11(bytes, at)) {
+        head.versionMinor = 1;
+        at += VERSION_BYTES + 1;
+      }
       // `HTTP/1.1` ends at versionStart + 8, where CR may stand even at the very limit of the line.
       while (at < limit && at - this.versionStart <= VERSION_BYTES) {
         if (at >= stop && at - this.versionStart < VERSION_BYTES) return this.pause(at);
@@ -211,6 +215,21 @@ export class RequestParser extends HeadAndBodyParser<RequestHead> {
     head.expectContinue = hasBody;
     return 0;
   }
+}
+
+/** `HTTP/1.1 CR` in one step. */
+function isHttp11(bytes: Uint8Array, at: number): boolean {
+  return (
+    bytes[at] === 0x48 &&
+    bytes[at + 1] === 0x54 &&
+    bytes[at + 2] === 0x54 &&
+    bytes[at + 3] === 0x50 &&
+    bytes[at + 4] === 0x2f &&
+    bytes[at + 5] === 0x31 &&
+    bytes[at + 6] === 0x2e &&
+    bytes[at + 7] === 0x31 &&
+    bytes[at + 8] === CR
+  );
 }
 
 /** A line that ends too early, or `otherwise`. */

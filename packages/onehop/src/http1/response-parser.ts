@@ -71,6 +71,7 @@ export class ResponseParser extends HeadAndBodyParser<ResponseHead> {
     const base = head.start;
     let at = this.at;
     if (!this.awaitsLf) {
+      if (at === base && limit - at > REASON && this.readUsualPrefix(bytes, at)) at += REASON;
       while (at < limit && at - base < REASON) {
         const error = this.judgePrefix(bytes[at]!, at - base);
         if (error !== 0) return error;
@@ -95,6 +96,37 @@ export class ResponseParser extends HeadAndBodyParser<ResponseHead> {
     if (bytes[at] !== LF) return ParseError.BareCr;
     this.fields.begin(at + 1);
     return 0;
+  }
+
+  /** `HTTP/1.x NNN ` in one step; false leaves the judgement to {@link judgePrefix}. */
+  private readUsualPrefix(bytes: Uint8Array, at: number): boolean {
+    const minor = bytes[at + 7]! - 0x30;
+    const hundreds = bytes[at + 9]! - 0x30;
+    const tens = bytes[at + 10]! - 0x30;
+    const ones = bytes[at + 11]! - 0x30;
+    if (
+      bytes[at] !== 0x48 ||
+      bytes[at + 1] !== 0x54 ||
+      bytes[at + 2] !== 0x54 ||
+      bytes[at + 3] !== 0x50 ||
+      bytes[at + 4] !== 0x2f ||
+      bytes[at + 5] !== 0x31 ||
+      bytes[at + 6] !== 0x2e ||
+      (minor !== 1 && minor !== 0) ||
+      bytes[at + 8] !== SP ||
+      bytes[at + 12] !== SP ||
+      hundreds < 1 ||
+      hundreds > 5 ||
+      tens < 0 ||
+      tens > 9 ||
+      ones < 0 ||
+      ones > 9
+    ) {
+      return false;
+    }
+    this.head.versionMinor = minor;
+    this.head.status = hundreds * 100 + tens * 10 + ones;
+    return true;
   }
 
   /** `HTTP/1.x SP 3DIGIT SP`, byte `index` of it. */
