@@ -8,3 +8,6 @@ export {
   type TargetConfig,
   type UpstreamConfig,
 } from './config/schema.ts';
+export type { GatewayExchange } from './exchange.ts';
+export { createGateway, Gateway, type GatewayOptions } from './gateway.ts';
+export { type GatewayObserver, silentObserver } from './observer.ts';

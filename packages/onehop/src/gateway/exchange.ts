@@ -1,0 +1,143 @@
+/**
+ * One request on its way through the gateway: everything that belongs to it lives in here and dies
+ * with it. It is also the request that the client half dispatches, so forwarding makes one object.
+ */
+import type {
+  DispatchRequest,
+  RequestBody,
+  Timeouts,
+  Tunnel,
+  Exchange as UpstreamExchange,
+} from '../client/index.ts';
+import { Deadline, type DeadlineOwner, type OnehopError } from '../core/index.ts';
+import type { FieldBlock } from '../http1/index.ts';
+import type { Exchange as DownstreamExchange } from '../server/index.ts';
+import type { Gateway } from './gateway.ts';
+import type { JsonScanner } from './routing/json-scanner.ts';
+import type { RouteTable, Tables } from './tables.ts';
+import type { Member, Upstream } from './upstream.ts';
+
+/** What becomes of the request body. */
+export const BodyPlan = {
+  None: 0,
+  /** Small and of known length: kept whole, sent with the head in one write, can be sent again. */
+  Collect: 1,
+  /** Passed on as it comes. */
+  Stream: 2,
+  /** Kept until `model` is found, then Collect or Stream. */
+  Scan: 3,
+} as const;
+export type BodyPlan = (typeof BodyPlan)[keyof typeof BodyPlan];
+
+export const timerKind = { queue: 0, tail: 1, keepAlive: 2 } as const;
+
+export class GatewayExchange implements DispatchRequest, DeadlineOwner {
+  readonly gateway: Gateway;
+  /** The tables it began with: a reload does not touch it. */
+  readonly tables: Tables;
+  readonly downstream: DownstreamExchange<GatewayExchange>;
+
+  // The request that is dispatched; see DispatchRequest.
+  method = '';
+  target = '';
+  fields!: FieldBlock;
+  body: RequestBody = null;
+  host: string | undefined = undefined;
+  timeouts: Timeouts | undefined = undefined;
+  retries: number | undefined = undefined;
+  upgrade: string | undefined = undefined;
+
+  path = '';
+  requestId = '';
+  model: string | null = null;
+  route: RouteTable | null = null;
+  upstream: Upstream | null = null;
+  /** The member of the attempt under way or made last. */
+  member: Member | null = null;
+  upstreamExchange: UpstreamExchange | null = null;
+  /** Members tried, as the balancer's bit mask. */
+  tried = 0;
+  keyHash = 0;
+  attempts = 0;
+  /** Request target as it was received; `target` is what is sent. */
+  received: string | null = null;
+  /** The member that served last; `member` is null once the attempt is over. */
+  lastMember: Member | null = null;
+  /** Status of the upstream's response; 0 before its head. */
+  upstreamStatus = 0;
+  /** The gateway itself said no: the code of that. */
+  refusal: string | null = null;
+  /** The upstream side of an upgraded connection. */
+  tunnel: Tunnel | null = null;
+  /** A byte of the response went downstream: never retried from here on. */
+  committed = false;
+  /** It is counted in the upstream's `pending`. */
+  admitted = false;
+  queued = false;
+  /** Why it failed; null while it has not. */
+  error: OnehopError | null = null;
+
+  bodyPlan: BodyPlan = BodyPlan.None;
+  /** Request bytes kept, in pieces. */
+  pieces: Uint8Array[] = [];
+  pieceBytes = 0;
+  requestEnded = false;
+  scanner: JsonScanner | null = null;
+  /** The upstream takes no more of the body. */
+  uploadClosed = false;
+
+  isEventStream = false;
+  /** Last event of a stream, held until the end or a few ms (design rule 7). */
+  tail: Uint8Array | null = null;
+  /** Where in an SSE event the last byte sent was: comments may only stand between events. */
+  atEventBoundary = true;
+
+  // Instants in clock milliseconds; 0 is "not yet".
+  readonly startMs: number;
+  queuedMs = 0;
+  dispatchedMs = 0;
+  headMs = 0;
+  firstByteMs = 0;
+  lastByteMs = 0;
+  cancelledMs = 0;
+
+  timer: Deadline | null = null;
+
+  constructor(
+    gateway: Gateway,
+    tables: Tables,
+    downstream: DownstreamExchange<GatewayExchange>,
+    startMs: number,
+  ) {
+    this.gateway = gateway;
+    this.tables = tables;
+    this.downstream = downstream;
+    this.startMs = startMs;
+  }
+
+  /** Arms the exchange's one timer for `kind`; what it was armed for before is forgotten. */
+  arm(kind: number, delayMs: number): void {
+    const { wheel } = this.gateway;
+    if (this.timer === null || this.timer.kind !== kind) {
+      if (this.timer !== null) wheel.disarm(this.timer);
+      this.timer = new Deadline(this, kind);
+    }
+    wheel.arm(this.timer, delayMs);
+  }
+
+  disarm(): void {
+    if (this.timer !== null) this.gateway.wheel.disarm(this.timer);
+  }
+
+  onDeadline(kind: number): void {
+    this.gateway.onExchangeTimer(this, kind);
+  }
+
+  /** The bytes kept so far, joined. */
+  takePieces(): Uint8Array {
+    const joined = this.pieces.length === 1 ? this.pieces[0]! : Buffer.concat(this.pieces);
+    this.pieces = [];
+    this.pieceBytes = 0;
+    return joined;
+  }
+}

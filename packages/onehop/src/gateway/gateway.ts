@@ -1,0 +1,202 @@
+/** The gateway as a whole: listeners, the tables in force, reload and drain. */
+import { type Clock, DeadlineWheel, OnehopError } from '../core/index.ts';
+import { createServer, type Server } from '../server/index.ts';
+import {
+  type Listener,
+  transport as runtimeTransport,
+  type Transport,
+} from '../transport/index.ts';
+import { checkConfig } from './config/load.ts';
+import type { GatewayConfig, GatewayConfigInput } from './config/schema.ts';
+import { errorBody, errorFacts } from './error-body.ts';
+import { type GatewayExchange, timerKind } from './exchange.ts';
+import { HealthChecker } from './health.ts';
+import { type GatewayObserver, silentObserver } from './observer.ts';
+import {
+  admitWaiting,
+  failExchange,
+  finish,
+  onCallerGone,
+  onRequestBody,
+  onRequestEnd,
+  onRequestHead,
+} from './phases.ts';
+import { onStreamTimer } from './relay.ts';
+import { Tables } from './tables.ts';
+
+export interface GatewayOptions {
+  observer?: GatewayObserver;
+  transport?: Transport;
+  /** Share the ports with other workers that say so too. Default false: the bind is exclusive. */
+  reusePort?: boolean;
+  random?: () => number;
+}
+
+export class Gateway {
+  tables: Tables;
+  readonly observer: GatewayObserver;
+  readonly transport: Transport;
+  readonly wheel: DeadlineWheel;
+  readonly server: Server;
+  readonly listeners: Listener[] = [];
+  /** Fails first when draining, so that load balancers stop sending. */
+  ready = false;
+  readonly #clock: Clock;
+  readonly #reusePort: boolean;
+  readonly #random: () => number;
+  #checkers: HealthChecker[] = [];
+  #closed: Promise<void> | null = null;
+
+  constructor(config: GatewayConfig, options: GatewayOptions = {}) {
+    this.observer = options.observer ?? silentObserver;
+    this.transport = options.transport ?? runtimeTransport;
+    this.#clock = this.transport.clock;
+    this.wheel = new DeadlineWheel(this.#clock);
+    this.#reusePort = options.reusePort ?? false;
+    this.#random = options.random ?? Math.random;
+    this.tables = new Tables(config, this.#environment(), null);
+    const { limits } = config;
+    this.server = createServer<GatewayExchange>({
+      transport: this.transport,
+      handler: {
+        onRequest: (downstream) => onRequestHead(this, downstream),
+        onBody: (downstream, bytes, start, end) =>
+          onRequestBody(downstream.state!, bytes, start, end),
+        onEnd: (downstream) => onRequestEnd(downstream.state!),
+        onDrain: (downstream) => downstream.state!.upstreamExchange?.resume(),
+        onAbort: (downstream, error) => {
+          if (downstream.state !== undefined) onCallerGone(downstream.state, error);
+        },
+        onFinish: (downstream) => {
+          if (downstream.state !== undefined) finish(downstream.state);
+        },
+        onError: (error) => this.observer.onInternalError(error),
+      },
+      limits: {
+        requestLineBytesMax: limits.requestLineBytesMax,
+        headBytesMax: limits.headBytesMax,
+        headersCountMax: limits.headersCountMax,
+        bodyBytesMax: limits.bodyBytesMax,
+        connectionsPerAddressMax: limits.connectionsPerAddressMax,
+        requestsPerConnectionMax: limits.requestsPerConnectionMax,
+        ...(limits.connectionsMax === null ? {} : { connectionsMax: limits.connectionsMax }),
+      },
+      timeouts: {
+        firstRequestTimeoutMs: limits.firstRequestTimeoutMs,
+        requestHeadTimeoutMs: limits.requestHeadTimeoutMs,
+        requestBodyGapTimeoutMs: limits.requestBodyGapTimeoutMs,
+        requestBodyBytesPerSecondMin: limits.requestBodyBytesPerSecondMin,
+        requestBodyGraceMs: limits.requestBodyGraceMs,
+        keepAliveTimeoutMs: limits.keepAliveTimeoutMs,
+        writeStallTimeoutMs: limits.writeStallTimeoutMs,
+      },
+    });
+  }
+
+  #environment() {
+    return { transport: this.transport, wheel: this.wheel, random: this.#random };
+  }
+
+  nowMs(): number {
+    return this.#clock.nowMs();
+  }
+
+  /** Opens every listener. Rejects with ADDRESS_IN_USE or LISTEN_FAILED; then nothing listens. */
+  async listen(): Promise<readonly Listener[]> {
+    try {
+      for (const { host, port, path } of this.tables.config.listen) {
+        const where = path === null ? { host, port } : { path };
+        this.listeners.push(
+          await this.server.listen({ ...where, reusePort: this.#reusePort, backlog: 4096 }),
+        );
+      }
+    } catch (error) {
+      await this.close({ graceMs: 0 });
+      throw error;
+    }
+    this.#startChecks();
+    this.ready = true;
+    return this.listeners;
+  }
+
+  #startChecks(): void {
+    for (const checker of this.#checkers) checker.stop();
+    this.#checkers = [...this.tables.upstreams.values()].map((upstream) => {
+      const checker = new HealthChecker(this, upstream);
+      checker.start();
+      return checker;
+    });
+  }
+
+  /**
+   * Puts a new configuration in force. Exchanges under way end with the old one; members that did
+   * not change keep their connections. Listeners and downstream limits need a restart.
+   */
+  reload(config: GatewayConfig): void {
+    const old = this.tables;
+    this.tables = new Tables(config, this.#environment(), old);
+    this.#startChecks();
+    const kept = new Set(
+      [...this.tables.upstreams.values()].flatMap(({ members }) =>
+        members.map(({ origin }) => origin),
+      ),
+    );
+    for (const upstream of old.upstreams.values()) {
+      // Who waits in an old queue is let in by the old upstream when its exchanges end; a queue
+      // without any must not be forgotten.
+      admitWaiting(upstream);
+      for (const { origin } of upstream.members) if (!kept.has(origin)) void origin.close();
+    }
+  }
+
+  /** The exchange's timer: its place in the queue, the tail or the comments of its stream. */
+  onExchangeTimer(exchange: GatewayExchange, kind: number): void {
+    if (kind === timerKind.queue) {
+      if (!exchange.queued) return;
+      exchange.queued = false;
+      failExchange(
+        exchange,
+        new OnehopError('QUEUE_TIMEOUT', 'no place came free in time', { phase: 'queue' }),
+      );
+    } else onStreamTimer(exchange, kind);
+  }
+
+  /** Data of the event that ends a failed stream, in the dialect of its upstream. */
+  errorEvent(exchange: GatewayExchange, error: OnehopError): string {
+    const { name, config } = exchange.upstream!;
+    return errorBody(config.protocol, errorFacts(error, name, exchange.requestId));
+  }
+
+  /** Readiness fails now; accepting stops after `announceMs`; open exchanges get `graceMs`. */
+  close(options: { announceMs?: number; graceMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#shutDown(options);
+    return this.#closed;
+  }
+
+  async #shutDown(options: { announceMs?: number; graceMs?: number }): Promise<void> {
+    const { drain } = this.tables.config;
+    this.ready = false;
+    const announceMs = options.announceMs ?? drain.announceMs;
+    if (announceMs > 0) await new Promise((resolve) => setTimeout(resolve, announceMs));
+    await this.server.close({ drainMs: options.graceMs ?? drain.graceMs });
+    for (const checker of this.#checkers) checker.stop();
+    for (const upstream of this.tables.upstreams.values()) {
+      for (const { origin } of upstream.members) origin.destroy();
+    }
+  }
+}
+
+/**
+ * A gateway from a configuration object, not listening yet. Throws ARGUMENT_INVALID that lists every
+ * problem of the configuration.
+ */
+export function createGateway(input: GatewayConfigInput, options: GatewayOptions = {}): Gateway {
+  const { config, problems } = checkConfig(input);
+  if (config === null) {
+    const list = problems.map(({ path, message }) => `${path}: ${message}`).join('; ');
+    throw new OnehopError('ARGUMENT_INVALID', `the configuration is invalid: ${list}`, {
+      phase: 'config',
+    });
+  }
+  return new Gateway(config, options);
+}

@@ -1,0 +1,97 @@
+/** Active health checks: one small GET per member and interval, spread over the interval. */
+import type { Exchange, ExchangeHandler } from '../client/index.ts';
+import type { TimerHandle } from '../core/index.ts';
+import { FieldBlock } from '../http1/index.ts';
+import type { Gateway } from './gateway.ts';
+import type { Member, Upstream } from './upstream.ts';
+
+const probeFields = new FieldBlock(['user-agent', 'onehop-health', 'accept', '*/*']);
+
+interface Probe {
+  readonly checker: HealthChecker;
+  readonly member: Member;
+  status: number;
+}
+
+const probeHandler: ExchangeHandler = {
+  onHead(exchange, head) {
+    (exchange.context as Probe).status = head.status;
+  },
+  onBody() {},
+  onEnd: (exchange) => conclude(exchange, true),
+  onError: (exchange) => conclude(exchange, false),
+};
+
+function conclude(exchange: Exchange, ended: boolean): void {
+  const { checker, member, status } = exchange.context as Probe;
+  checker.concluded(member, ended && status >= 200 && status < 400);
+}
+
+/** Probes the members of one upstream until it is stopped. */
+export class HealthChecker {
+  readonly #gateway: Gateway;
+  readonly #upstream: Upstream;
+  readonly #timers = new Map<Member, TimerHandle>();
+  #stopped = false;
+
+  constructor(gateway: Gateway, upstream: Upstream) {
+    this.#gateway = gateway;
+    this.#upstream = upstream;
+  }
+
+  start(): void {
+    const { path, intervalMs } = this.#upstream.config.health;
+    if (path === null) return;
+    const { members } = this.#upstream;
+    members.forEach((member, index) => {
+      this.#schedule(member, (intervalMs * index) / members.length);
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers.values()) this.#gateway.transport.clock.clearTimer(timer);
+    this.#timers.clear();
+  }
+
+  #schedule(member: Member, delayMs: number): void {
+    if (this.#stopped) return;
+    const { clock } = this.#gateway.transport;
+    this.#timers.set(
+      member,
+      clock.setTimer(() => this.#probe(member), delayMs),
+    );
+  }
+
+  #probe(member: Member): void {
+    const { path, timeoutMs } = this.#upstream.config.health;
+    const probe: Probe = { checker: this, member, status: 0 };
+    member.origin.dispatch(
+      {
+        method: 'GET',
+        target: `${member.config.pathPrefix}${path!}`,
+        fields: probeFields,
+        body: null,
+        retries: 0,
+        timeouts: {
+          connectTimeoutMs: timeoutMs,
+          headTimeoutMs: timeoutMs,
+          firstByteTimeoutMs: timeoutMs,
+          idleTimeoutMs: timeoutMs,
+          totalTimeoutMs: timeoutMs,
+          queueTimeoutMs: timeoutMs,
+        },
+      },
+      probeHandler,
+      probe,
+    );
+  }
+
+  concluded(member: Member, healthy: boolean): void {
+    if (this.#stopped) return;
+    if (member.onProbe(healthy, this.#gateway.nowMs())) {
+      this.#gateway.observer.onHealth(this.#upstream, member, healthy);
+    }
+    this.#schedule(member, this.#upstream.config.health.intervalMs);
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The compiled configuration: everything an exchange looks up, in flat tables. A reload builds new
+ * tables beside the old; an exchange keeps those it began with.
+ */
+import type { Timeouts } from '../client/index.ts';
+import { FieldBlock, knownFieldOfName } from '../http1/index.ts';
+import type { GatewayConfig } from './config/schema.ts';
+import { type Route, Router } from './routing/router.ts';
+import { timeoutsOf, Upstream, type UpstreamEnvironment } from './upstream.ts';
+
+/** Field changes of a route, checked when the configuration is compiled. */
+export interface FieldRules {
+  /** Indexed by `KnownField`. */
+  readonly dropKnown: Uint8Array;
+  /** Other names to drop, lower case. */
+  readonly dropNames: readonly string[];
+  readonly add: FieldBlock;
+}
+
+export interface RouteTable {
+  readonly route: Route;
+  readonly upstream: Upstream;
+  readonly timeouts: Timeouts;
+  readonly attemptsMax: number;
+  readonly bodyBytesMax: number;
+  readonly request: FieldRules | null;
+  readonly response: FieldRules | null;
+  readonly serverTiming: boolean;
+  /** 0: no keep-alive comments. */
+  readonly sseKeepAliveMs: number;
+}
+
+export class Tables {
+  readonly config: GatewayConfig;
+  readonly router: Router;
+  readonly routes: readonly RouteTable[];
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly trustedPeers: ReadonlySet<string>;
+
+  constructor(config: GatewayConfig, environment: UpstreamEnvironment, previous: Tables | null) {
+    this.config = config;
+    this.router = new Router(config.routes);
+    this.trustedPeers = new Set(config.trustForwarded);
+    this.upstreams = new Map(
+      Object.entries(config.upstreams).map(([name, upstream]) => [
+        name,
+        new Upstream(name, upstream, environment, previous?.upstreams.get(name) ?? null),
+      ]),
+    );
+    this.routes = this.router.routes.map((route): RouteTable => {
+      const upstream = this.upstreams.get(route.config.upstream)!;
+      const { rewrite, retry } = route.config;
+      return {
+        route,
+        upstream,
+        timeouts: timeoutsOf(upstream.config, route.config.timeouts),
+        attemptsMax: (retry ?? upstream.config.retry).attemptsMax,
+        bodyBytesMax: route.config.bodyMax ?? config.limits.bodyBytesMax,
+        request: compileFieldRules(rewrite?.requestHeaders),
+        response: compileFieldRules(rewrite?.responseHeaders),
+        serverTiming: route.config.serverTiming,
+        sseKeepAliveMs: route.config.sseKeepAlive ?? 0,
+      };
+    });
+  }
+}
+
+function compileFieldRules(
+  rules: { set: Record<string, string>; remove: string[] } | undefined,
+): FieldRules | null {
+  if (rules === undefined) return null;
+  const dropKnown = new Uint8Array(64);
+  const dropNames: string[] = [];
+  for (const name of [...Object.keys(rules.set), ...rules.remove]) {
+    const id = knownFieldOfName(name);
+    if (id === 0) dropNames.push(name.toLowerCase());
+    else dropKnown[id] = 1;
+  }
+  return { dropKnown, dropNames, add: new FieldBlock(Object.entries(rules.set).flat()) };
+}
