@@ -53,7 +53,7 @@ export const relayHandler: ExchangeHandler = {
     exchange.committed = true;
     exchange.upstreamStatus = head.status;
     const type = head.valueOf(KnownField.ContentType);
-    exchange.isEventStream = type?.startsWith('text/event-stream');
+    exchange.isEventStream = type?.startsWith('text/event-stream') === true;
     sendHead(exchange, upstream, head);
     if (exchange.isEventStream) armKeepAlive(exchange);
   },
