@@ -40,7 +40,8 @@ export async function startH2Upstream(env: NodeJS.ProcessEnv): Promise<RunningSe
     respond(stream, 200, { message: randomUUID() });
   }
 
-  const server = createServer();
+  // As real servers do. httpx sends one request at a time to a server that does not say this.
+  const server = createServer({ settings: { maxConcurrentStreams: 100 } });
   server.on('session', (session) => {
     stats.connectionsOpened++;
     sessions.add(session);

@@ -48,8 +48,10 @@ export function runtimeExecutable(runtime: Exclude<Runtime, 'python'>): string {
   return bun;
 }
 
-/** Command line and environment of a server program; it listens on a free port of 127.0.0.1. */
-export function launchCommand(options: LaunchOptions): LaunchCommand {
+/** The environment that says so to a server program, in whichever language it is written. */
+export function launchEnvironment(
+  options: Omit<LaunchOptions, 'program' | 'runtime'>,
+): Record<string, string> {
   const env: Record<string, string> = {
     API_HOST: '127.0.0.1',
     API_PORT: '0',
@@ -68,11 +70,16 @@ export function launchCommand(options: LaunchOptions): LaunchCommand {
     // The only limit that Bun's fetch knows, and it is read once at start.
     env['BUN_CONFIG_MAX_HTTP_REQUESTS'] = String(options.connectionsMax);
   }
+  return { ...env, ...options.env };
+}
+
+/** Command line and environment of a server program; it listens on a free port of 127.0.0.1. */
+export function launchCommand(options: LaunchOptions): LaunchCommand {
   const file = fileURLToPath(new URL(programFiles[options.program], import.meta.url));
   return {
     command: runtimeExecutable(options.runtime),
     args: [file],
-    env: { ...env, ...options.env },
+    env: launchEnvironment(options),
   };
 }
 

@@ -73,6 +73,7 @@ async function crowd({ driver, observer, connectionsMax }: AuditSubject): Promis
 
 async function checkPoolSize(subject: AuditSubject): Promise<Finding> {
   const { observer, connectionsMax } = subject;
+  if (subject.reuse === 'per-request') return notApplicable('each request has a client of its own');
   const messages = await crowd(subject);
   if (new Set(messages).size !== messages.length) return fail('two requests got the same answer');
   const { connectionsPeak, concurrencyPeak } = observer.seen();
@@ -80,9 +81,6 @@ async function checkPoolSize(subject: AuditSubject): Promise<Finding> {
   if (subject.protocol === 'h2c') {
     if (concurrencyPeak <= 1) return fail('one request at a time on a multiplexed connection');
     return notApplicable(`multiplexes: ${seen}, ${concurrencyPeak} streams at a time`);
-  }
-  if (subject.reuse === 'per-request') {
-    return notApplicable(`a client per request has no common pool: ${seen}`);
   }
   if (connectionsPeak > connectionsMax) return fail(`${seen}, limit ${connectionsMax}`);
   if (connectionsPeak < connectionsMax) {
@@ -108,6 +106,7 @@ async function checkKeepAlive({ driver, observer, reuse }: AuditSubject): Promis
 
 async function checkPipelining(subject: AuditSubject): Promise<Finding> {
   if (subject.protocol === 'h2c') return notApplicable('HTTP/2 multiplexes by design');
+  if (subject.reuse === 'per-request') return notApplicable('a client serves one request only');
   await crowd(subject);
   const { pipelined, requests } = subject.observer.seen();
   const seen = `${pipelined} of ${requests} requests were sent before the answer to the one before`;

@@ -7,9 +7,11 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { runtimeExecutable } from '../api/launch.ts';
 import { CliError } from '../cli-error.ts';
+import type { Runtime } from '../contestants/index.ts';
 import { contestantNames } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
 import { explainKnown } from './known-failures.ts';
+import { auditPython } from './python.ts';
 import { auditConnectionsMax } from './run.ts';
 
 export { KNOWN_FAILURES, type KnownFailure } from './known-failures.ts';
@@ -46,7 +48,7 @@ async function auditRuntime(
 
 export interface AuditOptions {
   /** Which runtimes' contestants; one after the other. */
-  runtimes: readonly ('node' | 'bun')[];
+  runtimes: readonly Runtime[];
   /** Default: all contestants. */
   names?: readonly string[];
   /** Breaks the audit off. */
@@ -55,11 +57,16 @@ export interface AuditOptions {
 
 /**
  * Audits contestants in all their modes: every check of every entry, known failures included as
- * failures. Takes a few seconds per runtime. Throws CliError when an audit cannot run at all.
+ * failures. Takes a few seconds per runtime. Python
+ * peers that are not installed are left out. Throws CliError when an audit cannot run at all.
  */
 export async function runAudit({ runtimes, names, signal }: AuditOptions): Promise<AuditResult[]> {
   const results: AuditResult[] = [];
   for (const runtime of runtimes) {
+    if (runtime === 'python') {
+      results.push(...(await auditPython(names)).map(explainKnown));
+      continue;
+    }
     const known = contestantNames(runtime);
     const wanted = names === undefined ? known : known.filter((name) => names.includes(name));
     if (wanted.length > 0) results.push(...(await auditRuntime(runtime, wanted, signal)));

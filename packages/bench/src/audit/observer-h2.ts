@@ -75,7 +75,8 @@ function headText(headers: IncomingHttpHeaders): string {
 export async function startH2Observer(): Promise<Observer> {
   const state = new ObserverState();
   const sessions = new Set<Http2Session>();
-  const server = createServer();
+  // As real servers do. httpx sends one request at a time to a server that does not say this.
+  const server = createServer({ settings: { maxConcurrentStreams: 100 } });
   server.on('session', (session) => {
     sessions.add(session);
     state.connectionOpened();

@@ -1,5 +1,12 @@
 export { describeFailure, UpstreamBodyError, UpstreamStatusError } from './failure.ts';
 export {
+  type PythonPeer,
+  type PythonPeers,
+  pythonLaunchCommand,
+  pythonPeers,
+  pythonSource,
+} from './python.ts';
+export {
   contestantNames,
   contestantSource,
   contestantVersion,
