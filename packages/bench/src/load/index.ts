@@ -1,3 +1,12 @@
+export {
+  type DriverOptions,
+  type DriverResult,
+  driverResultOf,
+  runH2load,
+  runOha,
+  runWrk,
+  toolVersion,
+} from './drivers.ts';
 export { readOhaDirectory } from './oha-reader.ts';
 export * from './oha-types.ts';
 export { decodePlan, defaultPlan, encodePlan, exactSamplesMax } from './plan.ts';

@@ -13,6 +13,8 @@ export type LoadRuntime = 'auto' | 'node' | 'bun';
 export interface SpawnOptions {
   /** `auto`: Bun when it is there, else Node. */
   runtime?: LoadRuntime;
+  /** Words in front of the command, for example `taskset -c 1`. */
+  launcher?: readonly string[];
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
 }
@@ -38,9 +40,9 @@ export function runtimeCommand(runtime: LoadRuntime): string {
 export function spawnLoad(plan: LoadPlan, options: SpawnOptions = {}): Promise<LoadResult> {
   checkPlan(plan);
   const command = runtimeCommand(options.runtime ?? 'auto');
-  const child = spawn(command, [fileURLToPath(new URL('./child.js', import.meta.url))], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const script = fileURLToPath(new URL('./child.js', import.meta.url));
+  const [file, ...words] = [...(options.launcher ?? []), command, script];
+  const child = spawn(file!, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   return new Promise((resolve, reject) => {
     let settled = false;
     let fallback: NodeJS.Timeout | null = null;
