@@ -12,20 +12,18 @@ import { Dial } from './dial.ts';
 import { type Exchange, Stage, Upload } from './exchange.ts';
 import { keepAliveTimeoutMs } from './keep-alive.ts';
 import type { Origin } from './origin.ts';
-import { sendRequest, sendTunnelRequest, writeChunk, writeLastChunk } from './request-writer.ts';
+import { sendRequest, writeChunk, writeLastChunk } from './request-writer.ts';
 import { Tunnel } from './tunnel.ts';
 
 /**
- * The states of a connection. `Dialing` until a socket is open; `Proxying` while an HTTP proxy is
- * asked for a tunnel; `Open` with or without an exchange; `Tunnel` after an upgrade; `Closed` for
- * good. There is no way back.
+ * The states of a connection. `Dialing` until a socket is open; `Open` with or
+ * without an exchange; `Tunnel` after an upgrade; `Closed` for good. There is no way back.
  */
 export const ConnectionState = {
   Dialing: 0,
-  Proxying: 1,
-  Open: 2,
-  Tunnel: 3,
-  Closed: 4,
+  Open: 1,
+  Tunnel: 2,
+  Closed: 3,
 } as const;
 export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionState];
 
@@ -160,16 +158,6 @@ export class Connection implements PoolMember<Exchange> {
       return;
     }
     this.socket = socket;
-    if (this.origin.tunnelsThroughProxy) {
-      this.state = ConnectionState.Proxying;
-      this.#parser.begin(false, true);
-      sendTunnelRequest(socket, this.origin);
-      return;
-    }
-    this.#ready();
-  }
-
-  #ready(): void {
     this.state = ConnectionState.Open;
     this.#dial.finish();
     this.origin.connectionOpened(this);
@@ -191,8 +179,6 @@ export class Connection implements PoolMember<Exchange> {
       this.#read(exchange, bytes);
     } else if (this.state === ConnectionState.Tunnel) {
       this.#tunnel?.handler?.onData(this.#tunnel, bytes);
-    } else if (this.state === ConnectionState.Proxying) {
-      this.#readProxy(bytes);
     }
   }
 
@@ -403,10 +389,6 @@ export class Connection implements PoolMember<Exchange> {
   /** The peer sends no more. A body that only the close delimits ends here (RFC 9112 section 6.3). */
   #peerClosed(error: OnehopError | null): void {
     if (this.state === ConnectionState.Closed) return;
-    if (this.state === ConnectionState.Proxying) {
-      this.#proxyFailed('the proxy closed the connection', error);
-      return;
-    }
     const exchange = this.current;
     if (exchange === null) {
       this.#close();
@@ -491,37 +473,6 @@ export class Connection implements PoolMember<Exchange> {
     this.state = ConnectionState.Closed;
     this.socket?.destroy();
     this.origin.connectionGone(this, error);
-  }
-
-  // Proxy.
-
-  #readProxy(bytes: Uint8Array): void {
-    const parser = this.#parser;
-    let at = 0;
-    for (;;) {
-      const what = parser.read(bytes, at, bytes.length);
-      at = parser.position;
-      if (what === Read.NeedMore) return;
-      if (what === Read.Interim) continue;
-      if (what !== Read.Head || parser.head.status < 200 || parser.head.status >= 300) {
-        const status = what === Read.Head ? `answered ${parser.head.status}` : 'answered garbage';
-        this.#proxyFailed(`the proxy ${status}`, null);
-        return;
-      }
-      break;
-    }
-    if (at < bytes.length) {
-      this.#proxyFailed('the proxy sent bytes before the tunnel was used', null);
-      return;
-    }
-    this.#ready();
-  }
-
-  #proxyFailed(message: string, cause: OnehopError | null): void {
-    this.#dial.finish();
-    this.dialFailed(
-      new OnehopError('CONNECT_FAILED', message, { phase: 'connect', cause: cause ?? undefined }),
-    );
   }
 }
 

@@ -118,7 +118,6 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly idleUnref: boolean;
   readonly connectHost: string;
   readonly connectPath: string | null;
-  readonly tunnelsThroughProxy: boolean;
   /** What stands before a target in the request line: the origin itself when a proxy is asked. */
   readonly targetPrefix: string;
 
@@ -141,6 +140,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   #retried = 0;
   #failures = 0;
 
+  /** Errors: UNSUPPORTED for an https origin behind a proxy. */
   constructor(address: OriginAddress, options: OriginOptions = {}) {
     this.address = address;
     this.authority = authorityOf(address);
@@ -160,7 +160,13 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.connectHost = this.proxy?.host ?? address.host;
     this.connectPath = address.socketPath ?? null;
     const secure = address.scheme === 'https';
-    this.tunnelsThroughProxy = this.proxy !== null && secure;
+    if (this.proxy !== null && secure) {
+      // A tunnel needs TLS on a socket that is already open, which transport/ does not offer.
+      throw new OnehopError('UNSUPPORTED', 'https through a proxy is not supported', {
+        phase: 'config',
+        upstream: this.name,
+      });
+    }
     this.targetPrefix = this.proxy !== null && !secure ? this.name : '';
     this.#tls = secure ? tlsFor(address, options.tls) : undefined;
     this.#retries = options.retries ?? limits.retriesMax;
@@ -281,7 +287,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
       options.host = address;
       options.port = this.proxy?.port ?? this.address.port;
     }
-    if (this.#tls !== undefined && !this.tunnelsThroughProxy) options.tls = this.#tls;
+    if (this.#tls !== undefined) options.tls = this.#tls;
     return this.#transport.connect(options, connectionHandlers, connection);
   }
 

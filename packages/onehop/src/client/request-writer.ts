@@ -124,14 +124,3 @@ export function writeChunk(
 export function writeLastChunk(socket: Socket<unknown>, trailers: string): WriteStatus {
   return socket.writeLatin1(trailers === '' ? LAST_CHUNK : trailers);
 }
-
-/** Asks the origin's proxy for a tunnel (RFC 9110 section 9.3.6). */
-export function sendTunnelRequest(socket: Socket<unknown>, origin: Origin): WriteStatus {
-  const { host, port } = origin.address;
-  const target = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  writer.beginRequest('CONNECT', target, target);
-  if (origin.proxy!.authorization !== null) {
-    writer.field('proxy-authorization', origin.proxy!.authorization);
-  }
-  return socket.writeLatin1(writer.end(Framing.None, 0, ConnectionField.KeepAlive));
-}
