@@ -1,5 +1,5 @@
 /** What stands out, with its cause as far as the figures show one. */
-import { BLOCKING_MS, type EntrySummary, type StudyAnalysis } from '../stats/index.ts';
+import { blockingByEntry, type EntrySummary, type StudyAnalysis } from '../stats/index.ts';
 import { count, list, number, percent } from './format.ts';
 
 export interface Finding {
@@ -18,7 +18,7 @@ export function findingsOf(analysis: StudyAnalysis): Finding[] {
   });
   return [
     ...sockets(analysis, all),
-    ...pauses(all),
+    ...pauses(analysis),
     ...kernelShare(all),
     ...failures(analysis),
     ...audits(analysis),
@@ -57,15 +57,13 @@ function sockets(analysis: StudyAnalysis, all: readonly Named[]): Finding[] {
   return findings;
 }
 
-function pauses(all: readonly Named[]): Finding[] {
-  const long = all.filter(([, { loopDelayP99Ms }]) => (loopDelayP99Ms ?? 0) > BLOCKING_MS);
-  if (long.length === 0) return [];
-  const shown = long
-    .sort(([, a], [, b]) => b.loopDelayP99Ms! - a.loopDelayP99Ms!)
-    .map(
-      ([id, one]) =>
-        `${id} (p99 ${number(one.loopDelayP99Ms)} ms, longest ${number(one.loopDelayMaxMs)} ms)`,
-    );
+function pauses(analysis: StudyAnalysis): Finding[] {
+  const stuck = blockingByEntry(analysis).filter(({ state }) => state === 'blocked');
+  if (stuck.length === 0) return [];
+  const shown = stuck.map(
+    (one) =>
+      `${one.entry} (p99 ${number(one.loopDelayP99Ms)} ms, longest ${number(one.loopDelayMaxMs)} ms)`,
+  );
   return [
     {
       title: 'The event loop is held up',

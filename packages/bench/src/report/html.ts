@@ -26,7 +26,8 @@ export function tableHtml(table: Table, sortable: boolean): string {
         .join(' ');
       const small = detail === undefined ? '' : `<small>${escapeXml(detail)}</small>`;
       const value = sort === undefined ? '' : ` data-v="${sort}"`;
-      return `<td${classes === '' ? '' : ` class="${classes}"`}${value}>${escapeXml(text)}${small}</td>`;
+      const shown = escapeXml(text).replace(/([.@])(?=[a-z])/g, '$1<wbr>');
+      return `<td${classes === '' ? '' : ` class="${classes}"`}${value}>${shown}${small}</td>`;
     });
     return `<tr>${tds.join('')}</tr>`;
   });

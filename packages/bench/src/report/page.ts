@@ -54,7 +54,7 @@ footer{color:var(--soft);font-size:13px;padding-top:40px;padding-bottom:48px}
 main,header,footer{padding-left:16px;padding-right:16px}
 header{padding-top:24px}
 .verdict{font-size:20px}.note{font-size:14px}
-th,td{padding:6px 7px}#league td:nth-child(2){white-space:normal;overflow-wrap:anywhere;min-width:8em;max-width:10em}
+th,td{padding:6px 7px}#league td:nth-child(2){white-space:normal;overflow-wrap:break-word;min-width:8.6em;max-width:10em}
 h2{font-size:20px;margin-top:44px}
 .wide{display:none}.narrow{display:block}
 }

@@ -201,6 +201,9 @@ test('labels are moved apart in order and stay in their span', () => {
   const placed = spread([10, 11, 12, 90, 95], 10, 0, 100);
   for (let i = 1; i < placed.length; i++) assert.ok(placed[i]! - placed[i - 1]! >= 10 - 1e-9);
   assert.ok(placed[0]! >= 0 && placed.at(-1)! <= 100);
+  assert.deepEqual(spread([50, 20], 10, 0, 100), [50, 20], 'what does not meet stays');
+  assert.deepEqual(spread([50, 50], 10, 0, 100), [45, 55], 'both give way alike');
+  assert.deepEqual(spread([1, 1, 99], 10, 0, 100), [0, 10, 99], 'and stop at the edge');
 });
 
 test('numbers are told in three digits, without exponents', () => {

@@ -161,7 +161,10 @@ export function axisBottom(
   return out;
 }
 
-/** Moves labels apart so that each has `gap` px, keeping their order and staying within the span. */
+/**
+ * Moves labels apart so that each has `gap` px, in their order, within the span and as little as
+ * possible: the least squares of all moves, by pooling neighbours that would meet.
+ */
 export function spread(
   wanted: readonly number[],
   gap: number,
@@ -169,16 +172,25 @@ export function spread(
   high: number,
 ): number[] {
   const order = wanted.map((_, index) => index).sort((a, b) => wanted[a]! - wanted[b]!);
+  const pools: { total: number; size: number }[] = [];
+  order.forEach((index, place) => {
+    let pool = { total: wanted[index]! - place * gap, size: 1 };
+    for (
+      let last = pools.at(-1);
+      last && last.total / last.size > pool.total / pool.size;
+      last = pools.at(-1)
+    ) {
+      pools.pop();
+      pool = { total: pool.total + last.total, size: pool.size + last.size };
+    }
+    pools.push(pool);
+  });
+  const most = Math.max(low, high - (wanted.length - 1) * gap);
   const placed = new Array<number>(wanted.length);
-  let floor = low;
-  for (const index of order) {
-    placed[index] = Math.max(wanted[index]!, floor);
-    floor = placed[index]! + gap;
-  }
-  let ceiling = high;
-  for (const index of order.reverse()) {
-    placed[index] = Math.min(placed[index]!, ceiling);
-    ceiling = placed[index]! - gap;
+  let place = 0;
+  for (const { total, size } of pools) {
+    const start = Math.min(Math.max(total / size, low), most);
+    for (let i = 0; i < size; i++, place++) placed[order[place]!] = start + place * gap;
   }
   return placed;
 }

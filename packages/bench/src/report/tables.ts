@@ -125,7 +125,14 @@ export function leagueTable(analysis: StudyAnalysis): Table | null {
     const place = {
       entry: id,
       rank: 1000,
-      group: role === 'contestant' ? '–' : role === 'twin' ? 'twin' : 'control',
+      group:
+        role === 'contestant'
+          ? analysis.sparse.has(id)
+            ? 'few'
+            : '–'
+          : role === 'twin'
+            ? 'twin'
+            : 'control',
       versusBest: null,
     };
     rows.push(leagueRow(place, headline.summaries.get(id)!, analysis, excluded.get(id)));
@@ -133,7 +140,7 @@ export function leagueTable(analysis: StudyAnalysis): Table | null {
   return {
     id: 'league',
     title: `League table, ${headline.cell.id}`,
-    note: `Medians over rounds with ${percent(options.confidence)} intervals in small print, ranked by CPU per request of the API process. Clients of one group are not shown to differ; “?” marks an undecided place. ✗: not ranked, it failed a check.`,
+    note: `Medians over rounds with ${percent(options.confidence)} intervals in small print, ranked by CPU per request of the API process. Clients of one group are not shown to differ; “?” marks an undecided place. few: too few rounds to be placed. ✗: not ranked, it failed a check.`,
     columns: [
       column('group', 1, undefined, false),
       column('client', 0, undefined, false),

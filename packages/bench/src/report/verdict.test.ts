@@ -116,7 +116,10 @@ test('CPU and requests/s that disagree are both told', () => {
 test('questions without cells to answer them say how to get an answer', () => {
   const [construction, blocking, latency] = verdict().questions;
   assert.match(construction!.answer, /^Not measured: .*--reuse/);
-  assert.match(blocking!.answer, /^No: with every one of 3 clients/);
+  assert.match(
+    blocking!.answer,
+    /^No: under full load \(n2000-c50\) .* with every one of 3 clients/,
+  );
   assert.match(latency!.answer, /^Not measured: .*--latency/);
 });
 

@@ -88,10 +88,11 @@ function verdictFromRanks(analysis: StudyAnalysis, ranked: readonly Ranked[]): V
   const tied = outcomes(ranked, 'tied').map(({ entry }) => entry);
   const open = outcomes(ranked, 'undecided').map(({ entry }) => entry);
   const worse = outcomes(ranked, 'worse');
-  const provisional = ranked.some(({ versusBest }) => versusBest?.provisional);
-  const rounds = Math.min(...ranked.slice(1).map(({ versusBest }) => versusBest!.rounds));
+  const decided = [...worse, ...outcomes(ranked, 'tied')];
+  const provisional = decided.some(({ versusBest }) => versusBest?.provisional);
+  const rounds = Math.min(...decided.map(({ versusBest }) => versusBest!.rounds));
   const start = `${provisional ? `Provisionally (${count(rounds, 'round')}, crude intervals), on` : 'On'} this rig`;
-  const figure = `${number(best.figure)} µs in ${headline!.cell.id}`;
+  const figure = `${number(headline!.summaries.get(best.entry)!.cpuUs!.value)} µs in ${headline!.cell.id}`;
   let sentence: string;
   if (tied.length === 0 && open.length === 0) {
     sentence = `${start}, ${best.entry} forwards a request for the least CPU: ${figure}.`;
@@ -145,7 +146,9 @@ function detailsOf(analysis: StudyAnalysis, ranked: readonly Ranked[]): string[]
     const own = ranked.filter(({ entry }) => figures.entry(entry).runtime === runtime);
     return own.length === 0
       ? []
-      : [`${RUNTIMES[runtime]} ${own[0]!.entry} (${number(own[0]!.figure)} µs)`];
+      : [
+          `${RUNTIMES[runtime]} ${own[0]!.entry} (${number(headline!.summaries.get(own[0]!.entry)!.cpuUs!.value)} µs)`,
+        ];
   });
   if (perRuntime.length > 1)
     details.push(`Cheapest measured per runtime: ${perRuntime.join(', ')}.`);
@@ -204,6 +207,10 @@ function limitsOf(analysis: StudyAnalysis): string[] {
     const reasons = [...excluded].map(([entry, reason]) => `${entry} (${reason})`);
     limits.push(`Not ranked: ${list(reasons, 4)}.`);
   }
+  if (analysis.sparse.size > 0) {
+    const names = [...analysis.sparse].map(([entry, times]) => `${entry} (${times})`);
+    limits.push(`Too few rounds to be placed, ${ROUNDS_MIN} are the least: ${list(names, 8)}.`);
+  }
   if (results.leftOut.length > 0) limits.push(`Left out: ${list(results.leftOut, 4)}.`);
   const runtimes = new Set(figures.contestants().map(({ runtime }) => runtime));
   if (runtimes.size > 1) {
@@ -232,7 +239,7 @@ function questionsOf(analysis: StudyAnalysis): VerdictText['questions'] {
 function construction(analysis: StudyAnalysis): string {
   const costs = constructionCosts(analysis);
   if (costs.length === 0) {
-    return 'Not measured: no client was run both shared and per request (add --reuse shared,per-request).';
+    return 'Not measured: no client was run both shared and per request (add --reuse both).';
   }
   const shown = costs
     .sort((a, b) => b.comparison.ratio - a.comparison.ratio)
@@ -256,19 +263,29 @@ function construction(analysis: StudyAnalysis): string {
 function blocking(analysis: StudyAnalysis): string {
   const all = blockingByEntry(analysis);
   if (all.length === 0) return 'Not measured: no API process reported its event-loop delay.';
-  const long = all.filter((one) => one.blocking);
-  const quiet = all.length - long.length;
+  const stuck = all.filter(({ state }) => state === 'blocked');
+  const busy = all.filter(({ state }) => state === 'busy');
+  const free = all.length - stuck.length - busy.length;
+  const load = `under full load (${analysis.headline!.cell.id})`;
   let answer =
-    long.length === 0
-      ? `No: with every one of ${all.length} clients the event loop’s p99 delay stays below ${BLOCKING_MS} ms (longest: ${all[0]!.entry}, ${number(all[0]!.loopDelayP99Ms)} ms).`
-      : `The event loop stands still for more than ${BLOCKING_MS} ms at p99 with ${list(long.map(describeBlocking))}; with the other ${quiet} it does not.`;
+    stuck.length > 0
+      ? `Yes: ${load} ${list(stuck.map(describeDelay))} ${stuck.length === 1 ? 'holds' : 'hold'} the event loop.`
+      : busy.length > 0
+        ? `Nothing beyond the work itself ${load}.`
+        : `No: ${load} the event loop’s p99 delay stays below ${BLOCKING_MS} ms with every one of ${all.length} clients (longest: ${all[0]!.entry}, ${number(all[0]!.loopDelayP99Ms)} ms).`;
+  if (busy.length > 0) {
+    answer += ` Busy, not blocked: ${list(busy.map(describeDelay), 4)}, of the order that serving each connection once takes.`;
+  }
+  if (free > 0 && free < all.length) {
+    answer += ` ${free === 1 ? 'One other stays' : `The other ${free} stay`} below ${BLOCKING_MS} ms.`;
+  }
   for (const { h1, h2 } of protocolPairs(analysis)) {
     answer += ` ${h2.entry} (HTTP/2): ${number(h2.loopDelayP99Ms)} ms against ${number(h1.loopDelayP99Ms)} ms for ${h1.entry}.`;
   }
   return answer;
 }
 
-function describeBlocking({
+function describeDelay({
   entry,
   loopDelayP99Ms,
   cpuUs,

@@ -6,6 +6,7 @@ import {
   type SimulationOptions,
   simulateStudy,
   studyCells,
+  studyClients,
 } from '../results/synthetic.fixture.ts';
 import { analyseStudy } from './analysis.ts';
 import {
@@ -176,6 +177,21 @@ test('missing rounds and an unfinished study are taken as they are', () => {
   assert.deepEqual(constructionCosts(empty), []);
 });
 
+test('who ran in few rounds neither leads nor unsettles the ranking', () => {
+  // Left out of most rounds, as a time budget does, and by chance the cheapest in those.
+  const missing = (round: number, entry: string) => entry === 'rare' && round > 1;
+  const rare = [...clients, { id: 'rare', cpuUs: 59 }];
+  const analysis = analyseStudy(study({ missing, clients: rare }));
+  assert.deepEqual([...analysis.sparse], [['rare', 2]]);
+  assert.deepEqual(
+    analysis.ranking!.cpu.ranked.map(({ entry }) => entry),
+    ['fast', 'slow', 'slower'],
+  );
+  assert.equal(analysis.headline!.best.cpu, 'fast');
+  const few = analyseStudy(study({ rounds: 2 }));
+  assert.equal(few.sparse.size, 0, 'where all have few, none is singled out');
+});
+
 test('the headline cell is closed, prompt and near 50 connections', () => {
   assert.equal(headlineCell(simulateStudy({ cells: studyCells, rounds: 1 }))!.id, 'n2000-c50');
   const slowOnly = study({ cells: [closedCell(100, 50, 5)], rounds: 1 });
@@ -183,7 +199,8 @@ test('the headline cell is closed, prompt and near 50 connections', () => {
 });
 
 test('the three open questions are answered from the cells that exist', () => {
-  const analysis = analyseStudy(simulateStudy({ rounds: 10 }));
+  const stuck = { id: 'stuck', cpuUs: 50_000, loopDelayMs: 60 };
+  const analysis = analyseStudy(simulateStudy({ rounds: 10, clients: [...studyClients, stuck] }));
   const costs = constructionCosts(analysis);
   const httpx = costs.find(({ contestant }) => contestant === 'httpx')!;
   assert.ok(Math.abs(httpx.comparison.ratio - 99_000 / 2600) < 2);
@@ -196,7 +213,9 @@ test('the three open questions are answered from the cells that exist', () => {
 
   const blocking = blockingByEntry(analysis);
   assert.equal(blocking[0]!.entry, 'httpx-h2');
-  assert.equal(blocking.find(({ entry }) => entry === 'onehop')!.blocking, false);
+  const stateOf = (id: string) => blocking.find(({ entry }) => entry === id)!.state;
+  assert.deepEqual([stateOf('onehop'), stateOf('httpx-h2')], ['free', 'busy']);
+  assert.equal(stateOf('stuck'), 'blocked', 'one request holds the loop for 60 ms');
   assert.equal(
     blocking.some(({ entry }) => entry === 'bun-fetch'),
     false,

@@ -8,6 +8,7 @@ import {
   equivalenceBand,
   estimateRatio,
   type RatioEstimate,
+  ROUNDS_MIN,
 } from './compare.ts';
 import { mean, median } from './describe.ts';
 import { CPU, errorsOf, Figures, headlineCell, type Metric, RPS } from './figures.ts';
@@ -70,6 +71,8 @@ export interface StudyAnalysis {
   exitCode: 0 | 3 | 4;
   /** Contestants that are not ranked, with the reason. */
   excluded: Map<string, string>;
+  /** Contestants with too few rounds in the headline cell to be placed among those with enough. */
+  sparse: Map<string, number>;
   headline: CellAnalysis | null;
   /** All pairs of the headline cell. */
   ranking: Record<Metric['id'], Ranking> | null;
@@ -179,10 +182,12 @@ function analyseCell(
     const order = [...byEntry]
       .map(([id, byRound]) => ({ id, centre: mean(values(byRound).map(Math.log)) }))
       .sort((a, b) => (metric.lowerIsBetter ? a.centre - b.centre : b.centre - a.centre));
-    const best = order[0]?.id ?? null;
+    // Who ran in few rounds is no yardstick for those who ran in many.
+    const firm = order.find(({ id }) => byEntry.get(id)!.size >= ROUNDS_MIN);
+    const best = (firm ?? order[0])?.id ?? null;
     found.best[metric.id] = best;
     if (best === null) continue;
-    const pairs = order.slice(1).map(({ id }) => [id, best] as const);
+    const pairs = order.flatMap(({ id }) => (id === best ? [] : [[id, best] as const]));
     for (const pair of comparePairs(pairs, byEntry, band, metric.lowerIsBetter, options)) {
       found.versusBest[metric.id].set(pair.a, pair);
     }
@@ -201,6 +206,16 @@ function exclusions(figures: Figures, gates: readonly Gate[]): Map<string, strin
     }
   }
   return excluded;
+}
+
+/** Entries below the least number of rounds, unless hardly anyone has more. */
+function sparseEntries(headline: CellAnalysis, eligible: readonly string[]): Map<string, number> {
+  const rounds = eligible.flatMap((id) => {
+    const summary = headline.summaries.get(id);
+    return summary === undefined ? [] : [[id, summary.rounds] as const];
+  });
+  const enough = rounds.filter(([, count]) => count >= ROUNDS_MIN).length;
+  return new Map(enough < 2 ? [] : rounds.filter(([, count]) => count < ROUNDS_MIN));
 }
 
 /** Judges and compares everything in one results file. */
@@ -223,9 +238,11 @@ export function analyseStudy(results: StudyResults): StudyAnalysis {
       return analyseCell(figures, cell, eligible, detailed ? options : quick, detailed);
     });
   const headline = cells.find(({ cell }) => cell.id === headlineId) ?? null;
+  const sparse = headline === null ? new Map<string, number>() : sparseEntries(headline, eligible);
+  const placed = eligible.filter((id) => !sparse.has(id));
   const rankOf = (metric: Metric) =>
     rank(
-      figuresOf(figures, headline!.cell, metric, eligible),
+      figuresOf(figures, headline!.cell, metric, placed),
       headline!.band[metric.id],
       metric.lowerIsBetter,
       options,
@@ -239,6 +256,7 @@ export function analyseStudy(results: StudyResults): StudyAnalysis {
     rigLimited: gates.some(({ id, verdict }) => id === 'ceiling' && verdict === 'limited'),
     exitCode: exitCodeOf(gates),
     excluded,
+    sparse,
     headline,
     ranking: headline === null ? null : { cpu: rankOf(CPU), rps: rankOf(RPS) },
     cells,

@@ -4,7 +4,7 @@ import type { CellAnalysis, StudyAnalysis } from './analysis.ts';
 import { type Comparison, comparePairs, estimateRatio, type RatioEstimate } from './compare.ts';
 import { CPU, RPS } from './figures.ts';
 
-/** A pause of the event loop from which it is called blocking, in ms at the 99th percentile. */
+/** Below this an event loop counts as free, in ms at the 99th percentile. */
 export const BLOCKING_MS = 10;
 
 export interface Construction {
@@ -96,7 +96,20 @@ export interface Blocking {
   loopDelayP99Ms: number;
   loopDelayMaxMs: number | null;
   cpuUs: number | null;
-  blocking: boolean;
+  /**
+   * `free`: short pauses. `busy`: pauses of the order that serving every connection once takes,
+   * which is what a loaded loop does. `blocked`: one request alone, or far more than all of them,
+   * holds it.
+   */
+  state: 'free' | 'busy' | 'blocked';
+}
+
+function stateOf(delayMs: number, cpuUs: number | null, connections: number): Blocking['state'] {
+  if (delayMs <= BLOCKING_MS) return 'free';
+  if (cpuUs === null || cpuUs === 0) return 'blocked';
+  const requests = (delayMs * 1000) / cpuUs;
+  // Well beyond all of them: a preempted process on a shared core is late too.
+  return requests < 2 || requests > 3 * connections ? 'blocked' : 'busy';
 }
 
 /** Event-loop delay of every contestant in the headline cell, longest first. */
@@ -109,9 +122,9 @@ export function blockingByEntry(analysis: StudyAnalysis): Blocking[] {
       const summary = headline.summaries.get(id);
       if (summary?.loopDelayP99Ms == null) return [];
       const { loopDelayP99Ms, loopDelayMaxMs, cpuUs } = summary;
-      const blocking = loopDelayP99Ms > BLOCKING_MS;
       const cost = cpuUs?.value ?? null;
-      return [{ entry: id, protocol, loopDelayP99Ms, loopDelayMaxMs, cpuUs: cost, blocking }];
+      const state = stateOf(loopDelayP99Ms, cost, headline.cell.connections);
+      return [{ entry: id, protocol, loopDelayP99Ms, loopDelayMaxMs, cpuUs: cost, state }];
     })
     .sort((a, b) => b.loopDelayP99Ms - a.loopDelayP99Ms);
 }
