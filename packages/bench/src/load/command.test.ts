@@ -297,10 +297,14 @@ test('import shows a directory of cells and says what to beware of', async () =>
   }
   const { out, code } = await run(['import', folder]);
   assert.equal(code, 0);
-  assert.match(out, /4 runs of 2 clients: fast, slow/);
+  const report = /^Report: (.+\.html)$/m.exec(out)?.[1];
+  assert.ok(report !== undefined && readFileSync(report, 'utf8').includes('<svg'), out);
   assert.match(out, /Requests\/sec, 50 requests/);
   const parsed = await run(['import', '--json', folder]);
   assert.equal((JSON.parse(parsed.out) as { cells: unknown[] }).cells.length, 4);
+  const unwritable = await run(['import', folder, '-o', join(folder, 'fast_50_2.json')]);
+  assert.equal(unwritable.code, 1, unwritable.err);
+  assert.equal(unwritable.err.trim().split('\n').length, 1);
   const nothing = await run(['import', '/nonexistent']);
   assert.equal(nothing.code, 1);
   assert.match(nothing.err, /does not exist/);

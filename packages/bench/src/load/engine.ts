@@ -118,6 +118,11 @@ export class LoadEngine {
     if (this.fatal !== null) throw this.fatal;
   }
 
+  /** Starts the thread an open loop needs, ahead of the clock and of the bookkeeping of CPU time. */
+  async preparePacer(schedule: Schedule | null): Promise<void> {
+    if (schedule !== null) this.pacer ??= await createPacer(1_000 / schedule.ratePerS);
+  }
+
   /** Runs one phase to its end on the connections there are. @throws LoadAbort */
   async runPhase(phase: EnginePhase, signal: AbortSignal | null): Promise<PhaseOutcome> {
     this.recorder = phase.recorder;
@@ -131,7 +136,7 @@ export class LoadEngine {
     const finished = new Promise<void>((resolve) => {
       this.onEnd = resolve;
     });
-    if (phase.schedule !== null) this.pacer = await createPacer(1_000 / phase.schedule.ratePerS);
+    await this.preparePacer(phase.schedule);
     this.startMs = this.now();
     this.inFlightSinceMs = this.startMs;
     this.lastEndMs = this.startMs;
@@ -179,6 +184,7 @@ export class LoadEngine {
 
   /** Closes every connection. */
   shutdown(): void {
+    this.pacer?.stop();
     for (const slot of this.slots) this.drop(slot);
   }
 

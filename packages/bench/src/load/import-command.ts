@@ -1,6 +1,9 @@
 /** `onehop bench import DIR`: an old study of oha files as tables or as one JSON document. */
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { OnehopError } from 'onehop';
 import picocolors from 'picocolors';
+import { CliError } from '../cli-error.ts';
 import { readOhaDirectory } from './oha-reader.ts';
 import type { OhaCell, OhaStudy } from './oha-types.ts';
 
@@ -70,20 +73,38 @@ export function importText(study: OhaStudy): string {
   return `${parts.join('\n\n')}\n`;
 }
 
+async function importStudy(
+  directory: string,
+  options: { json?: boolean; output?: string },
+): Promise<void> {
+  const study = readOhaDirectory(directory);
+  if (options.json === true) {
+    process.stdout.write(`${JSON.stringify(study, null, 2)}\n`);
+    return;
+  }
+  const outDir = resolve(options.output ?? join(directory, 'report'));
+  // Charts bring a rasteriser along: loaded only when something is drawn.
+  const { ohaSentence, writeOhaReport } = await import('../report/index.ts');
+  let files: ReturnType<typeof writeOhaReport>;
+  try {
+    files = writeOhaReport(study, outDir);
+  } catch (error) {
+    if (error instanceof OnehopError || (error as NodeJS.ErrnoException).code === undefined) {
+      throw error instanceof OnehopError ? new CliError(error.message) : error;
+    }
+    throw new CliError(`cannot write the report to ${outDir}: ${(error as Error).message}`);
+  }
+  const text = `${picocolors.bold(ohaSentence(study))}\n\n${importText(study)}`;
+  process.stdout.write(`${text}\nReport: ${files.html}\n`);
+}
+
+/** `onehop bench import`: old studies of oha files on the same report as ours. */
 export function registerImport(program: Command): void {
   program
     .command('import')
-    .description('read a study of oha files, <client>_<n>_<c>.json each (oha 0.5.4 to 1.15)')
+    .description('redraw a study of oha files, <client>_<n>_<c>.json each (oha 0.5.4 to 1.15)')
     .argument('<directory>', 'where the files are')
-    .option('-j, --json', 'as JSON')
-    .action((directory: string, options: { json?: boolean }) => {
-      const study = readOhaDirectory(directory);
-      if (options.json === true) {
-        process.stdout.write(`${JSON.stringify(study, null, 2)}\n`);
-        return;
-      }
-      const { clients, cells } = study;
-      const title = `${cells.length} runs of ${clients.length} clients: ${clients.join(', ')}`;
-      process.stdout.write(`${picocolors.bold(title)}\n\n${importText(study)}`);
-    });
+    .option('-o, --output <directory>', 'where the report goes (default: report/ beside the files)')
+    .option('-j, --json', 'print what was read as JSON and draw nothing')
+    .action(importStudy);
 }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { CliError } from '../cli-error.ts';
 import type { OhaJson } from './oha-types.ts';
 import { decodePlan, defaultPlan, encodePlan } from './plan.ts';
@@ -175,4 +177,35 @@ test('an interrupted run keeps what it measured', async () => {
   const result = await spawnLoad(plan, { runtime: 'node', signal: stop.signal });
   assert.equal(result.interrupted, true);
   assert.ok(result.durationMs < 5_000);
+});
+
+test('a parent that draws slowly disturbs nothing: progress is rare and one-way', async () => {
+  const server = spawn(
+    process.versions['bun'] === undefined ? process.execPath : 'node',
+    [fileURLToPath(new URL('./stall-server.fixture.js', import.meta.url))],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  try {
+    const port = await new Promise<string>((resolve, reject) => {
+      server.once('error', reject);
+      server.stdout.once('data', (line: Buffer) => resolve(line.toString('utf8').trim()));
+    });
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    let shown = 0;
+    const plan = { ratePerS: 200, durationMs: 1_600, connections: 2, connectFirst: true };
+    const result = await spawnLoad(defaultPlan(`http://127.0.0.1:${port}/`, plan), {
+      runtime: 'node',
+      onProgress() {
+        shown++;
+        // This process is frozen for most of the run.
+        Atomics.wait(never, 0, 0, 220);
+      },
+    });
+    assert.equal(result.completed, 320);
+    assert.ok(shown >= 1 && shown <= 7, `${shown} reports in 1.6 s`);
+    // In the same process a freeze of 220 ms would show in more than half of the samples.
+    assert.ok(result.latencyMs.p50 < 60, `p50 ${result.latencyMs.p50}`);
+  } finally {
+    server.kill('SIGKILL');
+  }
 });

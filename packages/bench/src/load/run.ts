@@ -118,6 +118,7 @@ export async function runLoad(plan: LoadPlan, options: RunOptions = {}): Promise
     if (plan.connectFirst && plan.keepAlive) await engine.connectAll(recorder);
     if (signal?.aborted !== true) await warmUp(plan, engine, signal);
     if (plan.resetUrls !== undefined) await resetCounters(plan.resetUrls);
+    await engine.preparePacer(scheduleOf(plan));
     const startedAt = new Date().toISOString();
     const before = usage();
     if (options.onProgress !== undefined) {
