@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -72,6 +74,18 @@ def listen(name: str, host: str, port: int) -> socket.socket:
         die(name, reason)
     sock.setblocking(False)
     return sock
+
+
+def exit_with_parent() -> None:
+    """With ONEHOP_EXIT_WITH_PARENT=1: ends this process when its stdin does, as a parent's death."""
+    if os.environ.get("ONEHOP_EXIT_WITH_PARENT") != "1":
+        return
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def announce_ready(sock: socket.socket) -> None:

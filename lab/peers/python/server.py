@@ -30,7 +30,7 @@ from contestants import (
     describe_failure,
 )
 from measure import MeasureProbe
-from program import Settings, announce_ready, die, listen
+from program import Settings, announce_ready, die, exit_with_parent, listen
 
 NAME = "python api"
 
@@ -181,6 +181,7 @@ async def serve() -> None:
     while not server.started and not running.done():
         await asyncio.sleep(0.005)
     if server.started:
+        exit_with_parent()
         announce_ready(sock)
     await running
 

@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { registerApi } from './api/command.ts';
+import { registerAudit } from './audit/command.ts';
 import { CliError } from './cli-error.ts';
 import { registerCalibrate, registerImport, registerLoad } from './load/command.ts';
 import { registerReport } from './report/command.ts';
@@ -15,6 +16,7 @@ export function createProgram(): Command {
     .enablePositionalOptions()
     .exitOverride();
   registerApi(program);
+  registerAudit(program);
   registerLoad(program);
   registerImport(program);
   registerCalibrate(program);

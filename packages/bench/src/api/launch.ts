@@ -153,7 +153,8 @@ export async function launch(
 ): Promise<ServerProcess> {
   const child = spawn(command, args, {
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    // A child that is asked to end with us knows it by the end of its stdin.
+    stdio: [env['ONEHOP_EXIT_WITH_PARENT'] === '1' ? 'pipe' : 'ignore', 'pipe', 'pipe'],
   });
   // A parent that dies must not leave servers behind.
   const killNow = () => child.kill('SIGKILL');

@@ -57,14 +57,14 @@ export interface AuditOptions {
 
 /**
  * Audits contestants in all their modes: every check of every entry, known failures included as
- * failures. Takes a few seconds per runtime. Python
- * peers that are not installed are left out. Throws CliError when an audit cannot run at all.
+ * failures. Takes a few seconds per runtime. Python peers that are not installed are left out.
+ * Throws CliError when an audit cannot run at all or was broken off.
  */
 export async function runAudit({ runtimes, names, signal }: AuditOptions): Promise<AuditResult[]> {
   const results: AuditResult[] = [];
   for (const runtime of runtimes) {
     if (runtime === 'python') {
-      results.push(...(await auditPython(names)).map(explainKnown));
+      results.push(...(await auditPython(names, signal)).map(explainKnown));
       continue;
     }
     const known = contestantNames(runtime);

@@ -1,5 +1,6 @@
 /** Audits the Python peers through the API server they live in. */
 import { launch } from '../api/launch.ts';
+import { CliError } from '../cli-error.ts';
 import type { PythonPeer, ReuseMode } from '../contestants/index.ts';
 import { pythonLaunchCommand, pythonPeers } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
@@ -22,7 +23,11 @@ interface ApiAnswer {
 }
 
 /** One peer in one mode, in a server process of its own with an upstream of its own. */
-async function auditPeer(peer: PythonPeer, reuse: ReuseMode): Promise<AuditResult[]> {
+async function auditPeer(
+  peer: PythonPeer,
+  reuse: ReuseMode,
+  signal: AbortSignal | undefined,
+): Promise<AuditResult[]> {
   const observer = await startObserverFor(peer);
   const server = await launch(
     pythonLaunchCommand({
@@ -32,8 +37,12 @@ async function auditPeer(peer: PythonPeer, reuse: ReuseMode): Promise<AuditResul
       clients: [peer.name],
       connectionsMax: auditConnectionsMax,
       timeoutMs: auditTimeoutMs,
+      env: { ONEHOP_EXIT_WITH_PARENT: '1' },
     }),
   );
+  const stop = () => void server.stop();
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop, { once: true });
   const driver: Driver = {
     async getMessage() {
       const response = await fetch(`${server.url}send_request/${peer.name}/`);
@@ -53,13 +62,17 @@ async function auditPeer(peer: PythonPeer, reuse: ReuseMode): Promise<AuditResul
       timeoutMs: auditTimeoutMs,
     });
   } finally {
+    signal?.removeEventListener('abort', stop);
     await server.stop();
     await observer.close();
   }
 }
 
 /** Audits the peers that are installed, in both modes; none of them: no results. */
-export async function auditPython(names?: readonly string[]): Promise<AuditResult[]> {
+export async function auditPython(
+  names?: readonly string[],
+  signal?: AbortSignal,
+): Promise<AuditResult[]> {
   const { peers } = await pythonPeers();
   const jobs = peers
     .filter(({ name }) => names === undefined || names.includes(name))
@@ -69,9 +82,11 @@ export async function auditPython(names?: readonly string[]): Promise<AuditResul
   const work = async () => {
     for (let index = next++; index < jobs.length; index = next++) {
       const { peer, reuse } = jobs[index]!;
-      results[index] = await auditPeer(peer, reuse);
+      if (signal?.aborted) throw new CliError('the fairness audit was broken off');
+      results[index] = await auditPeer(peer, reuse, signal);
     }
   };
   await Promise.all(Array.from({ length: processesMax }, work));
+  if (signal?.aborted) throw new CliError('the fairness audit was broken off');
   return results.flat();
 }
