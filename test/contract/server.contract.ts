@@ -392,7 +392,7 @@ export function serverContract(name: string, makeRig: () => Rig): void {
         `100-continue ${auto ? 'by itself' : 'on demand'}`,
         {
           onRequest(exchange) {
-            if (!auto) assert.equal(exchange.sendContinue(), WriteStatus.Flushed);
+            if (!auto) assert.notEqual(exchange.sendContinue(), WriteStatus.Closed);
           },
           onEnd: (exchange) => void exchange.respond(200, noFields, 'thanks'),
         },
