@@ -26,6 +26,7 @@ const REQUEST_DROP = marksOf(
   KnownField.Host,
   KnownField.ContentLength,
   KnownField.Expect,
+  KnownField.MaxForwards,
   KnownField.Proxy,
   KnownField.ProxyAuthorization,
   KnownField.Trailer,
@@ -110,6 +111,13 @@ function identity(head: RequestHead, address: string, requestId: string, trusted
   return `${known}${proto}x-request-id: ${requestId}\r\nvia: 1.${head.versionMinor} onehop\r\n`;
 }
 
+/** OPTIONS counts its hops down (RFC 9110 section 7.6.2); for other methods the field is no concern. */
+function maxForwards(head: RequestHead): string {
+  const given = head.valueOf(KnownField.MaxForwards)!;
+  if (head.method !== 'OPTIONS' || !/^\d{1,9}$/.test(given)) return `max-forwards: ${given}\r\n`;
+  return `max-forwards: ${Number(given) - 1}\r\n`;
+}
+
 /** The fields of the upstream request. `address` is the caller's. */
 export function requestFields(
   head: RequestHead,
@@ -127,7 +135,9 @@ export function requestFields(
       i = head.indexOf(KnownField.XForwardedFor, i + 1);
     }
   }
-  const forwarded = filter.collect(head).text + identity(head, address, requestId, trusted);
+  let own = identity(head, address, requestId, trusted);
+  if (head.has(KnownField.MaxForwards)) own += maxForwards(head);
+  const forwarded = filter.collect(head).text + own;
   return FieldBlock.ofChecked(rules === null ? forwarded : forwarded + rules.add.text);
 }
 

@@ -58,6 +58,7 @@ export class Gateway {
     const { limits } = config;
     this.server = createServer<GatewayExchange>({
       transport: this.transport,
+      allowHalfOpen: 'probe',
       handler: {
         onRequest: (downstream) => onRequestHead(this, downstream),
         onBody: (downstream, bytes, start, end) =>

@@ -4,7 +4,7 @@
  * the last event of a stream (design rule 7).
  */
 import type { ExchangeHandler, Tunnel, Exchange as UpstreamExchange } from '../client/index.ts';
-import type { OnehopError } from '../core/index.ts';
+import { OnehopError } from '../core/index.ts';
 import { HeadWriter, KnownField, type ResponseHead } from '../http1/index.ts';
 import type { TunnelHandler } from '../server/index.ts';
 import { unknownLength } from '../server/index.ts';
@@ -108,6 +108,19 @@ export const relayHandler: ExchangeHandler = {
   onUpgrade(upstream, head, tunnel, bytes, start, end) {
     const exchange = stateOf(upstream);
     exchange.headMs = exchange.gateway.nowMs();
+    const protocol = head.valueOf(KnownField.Upgrade);
+    if (protocol?.toLowerCase() !== exchange.upgrade?.toLowerCase()) {
+      // RFC 9110 section 7.8: only to a protocol that the caller offered.
+      tunnel.destroy();
+      leaveMember(exchange, false);
+      failExchange(
+        exchange,
+        new OnehopError('RESPONSE_INVALID', 'the upstream switched to a protocol nobody offered', {
+          phase: 'head',
+        }),
+      );
+      return;
+    }
     exchange.committed = true;
     exchange.upstreamStatus = 101;
     openTunnel(exchange, head, tunnel);

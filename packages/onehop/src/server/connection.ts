@@ -34,6 +34,9 @@ export const Phase = {
 export type Phase = (typeof Phase)[keyof typeof Phase];
 
 const noBytes = new Uint8Array(0);
+/** A reset comes back within a round trip, whatever that is. */
+const probeDelaysMs = [1, 10, 50, 250, 1000];
+
 const readDeadline = 0;
 const writeDeadline = 1;
 
@@ -119,10 +122,13 @@ export class Connection<State> implements DeadlineOwner {
         if (this.held === null && !this.bodyPaused) this.finishInput();
         else if (!this.server.allowHalfOpen) this.abandon();
         break;
-      case Phase.Waiting:
-        if (this.server.allowHalfOpen) this.closeAfter = this.held === null;
-        else this.abandon();
+      case Phase.Waiting: {
+        const { allowHalfOpen } = this.server;
+        if (allowHalfOpen === true || (allowHalfOpen === 'probe' && this.probeHalfClose())) {
+          this.closeAfter = this.held === null;
+        } else this.abandon();
         break;
+      }
       case Phase.Lingering:
         // Both sides are through once our last bytes are out.
         if (this.socket!.queuedBytes === 0) this.destroy(false);
@@ -391,6 +397,27 @@ export class Connection<State> implements DeadlineOwner {
   /** The end of a body needs no further byte, but the parser was not asked for it while paused. */
   private askForEnd(): void {
     if (this.held === null && !this.consuming) this.held = noBytes;
+  }
+
+  /**
+   * A FIN while a response is awaited is a half-close (RFC 9112 section 9.6) or a caller that is
+   * gone; only writing tells. An unasked 100 is harmless to a caller that still reads (RFC 9110
+   * section 15.2.1); of one that is gone the kernel answers with a reset, which aborts the exchange.
+   * Where a runtime no longer reads behind a FIN, the reset shows at the next probe. False when no
+   * interim response may be sent: then the caller counts as gone.
+   */
+  private probeHalfClose(attempt = 0): boolean {
+    const exchange = this.exchange;
+    if (exchange === null || exchange.responseStarted || exchange.versionMinor === 0) return false;
+    if (exchange.sendInterim(100) === WriteStatus.Closed) return false;
+    const delayMs = probeDelaysMs[attempt];
+    if (delayMs !== undefined) {
+      this.server.wheel.clock.setTimer(() => {
+        // A write that finds the reset closes the socket, and that ends the exchange.
+        if (this.exchange === exchange) this.probeHalfClose(attempt + 1);
+      }, delayMs);
+    }
+    return true;
   }
 
   /** The caller will send nothing more; says so to the parser. */

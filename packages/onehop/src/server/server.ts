@@ -64,7 +64,7 @@ export class ServerCore<State> {
   readonly parserLimits: ParserLimits;
   readonly wheel: DeadlineWheel;
   readonly date: DateField;
-  readonly allowHalfOpen: boolean;
+  readonly allowHalfOpen: boolean | 'probe';
   readonly autoContinue: boolean;
   /** Field lines of every response. */
   readonly fixedBlock: FieldBlock;

@@ -92,9 +92,10 @@ export interface ServerOptions<State> {
   timeouts?: Partial<ServerTimeouts>;
   /**
    * Whether a caller that half-closes still gets its response. Default false: a FIN during an
-   * exchange is how a caller that was closed or killed shows, so it aborts.
+   * exchange is how a caller that was closed or killed shows, so it aborts. `probe` tells the two
+   * apart by writing an unasked 100: a caller that is gone answers with a reset.
    */
-  allowHalfOpen?: boolean;
+  allowHalfOpen?: boolean | 'probe';
   /** Whether `100 Continue` is sent when `onRequest` returns without an answer. Default true. */
   autoContinue?: boolean;
   /** Value of a `Server` field in every response; none by default. */
