@@ -6,14 +6,14 @@ import { after, test } from 'node:test';
 import { Resvg } from '@resvg/resvg-js';
 import { main } from '../cli.ts';
 import { checkResults, type StudyResults, writeResultsAtomically } from '../results/index.ts';
-import { closedCell, simulateStudy } from '../results/synthetic.fixture.ts';
+import { closedCell, openCell, simulateStudy, studyClients } from '../results/synthetic.fixture.ts';
 import { analyseStudy } from '../stats/index.ts';
 import { charts, studyPlots } from './charts/index.ts';
 import { number, ratio } from './format.ts';
 import { NARROW, reportHtml, WIDE } from './html.ts';
 import { renderAnalysis, renderTerminal, reportMarkdown, writeReport } from './index.ts';
 import { FONT_FILES } from './png.ts';
-import { logTicks, spread, svg } from './svg.ts';
+import { logTicks, MARGIN, spread, svg } from './svg.ts';
 import { LIGHT } from './theme.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'onehop-report-'));
@@ -82,6 +82,46 @@ test('every chart is drawn from a full study, well-formed and with figures only'
   }
 });
 
+/** As a study under a time budget is: most entries in some rounds, cells and pairs only. */
+function sparse(): StudyResults {
+  const missing = (round: number, entry: string, cell: string) =>
+    cell === 'n2000-c50' ? entry.length % 3 === 0 && round > 1 : (entry.length + round) % 4 !== 0;
+  const cells = [
+    closedCell(2000, 50),
+    closedCell(2000, 10),
+    closedCell(1000, 50, 5),
+    openCell(700),
+  ];
+  const clients = studyClients.filter(({ cpuUs }) => cpuUs < 250);
+  return simulateStudy({ rounds: 6, missing, cells, clients });
+}
+
+test('a study with gaps is drawn without gaps turning into figures', () => {
+  const results = sparse();
+  for (const width of [WIDE, NARROW]) {
+    for (const chart of drawAll(results, width)) {
+      assert.equal(chart.absent, null, chart.id);
+      assert.doesNotMatch(chart.body, /NaN|undefined|Infinity/, chart.id);
+    }
+  }
+  const html = reportHtml(results, analyseStudy(results)).replace(/<script.*?<\/script>/gs, '');
+  assert.doesNotMatch(html, /NaN|undefined/);
+});
+
+test('a linear axis is labelled with figures of its own range', () => {
+  const clients = [
+    { id: 'a', cpuUs: 100 },
+    { id: 'b', cpuUs: 150 },
+  ];
+  const cells = [closedCell(2000, 10), closedCell(2000, 50)];
+  const drawn = drawAll(simulateStudy({ rounds: 5, clients, cells }), WIDE);
+  for (const id of ['rps-connections', 'study-rps']) {
+    const { body } = drawn[IDS.indexOf(id)]!;
+    assert.match(body, />0<\/text>.*>[2468]k<\/text>/, id);
+    assert.doesNotMatch(body, />0\.[2468]<\/text>/, id);
+  }
+});
+
 test('nothing is drawn outside the picture', () => {
   for (const width of [WIDE, NARROW]) {
     for (const chart of drawAll(full, width)) {
@@ -123,7 +163,7 @@ test('all files are written, and the text in the pictures is really drawn', () =
   for (const id of IDS) assert.ok(markdown.includes(`(charts/${id}.svg)`), id);
   const png = readFileSync(join(out, 'charts', 'forest.png'));
   assert.equal(png.subarray(1, 4).toString(), 'PNG');
-  assert.equal(png.readUInt32BE(16), 2 * WIDE, 'twice as wide as laid out');
+  assert.equal(png.readUInt32BE(16), 2 * (WIDE + 2 * MARGIN), 'twice as wide as laid out');
 });
 
 test('the bundled fonts hold every sign that charts use, in each weight', () => {

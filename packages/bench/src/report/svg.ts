@@ -250,33 +250,36 @@ export function legend(
   return { body, height: atY - y + 20 };
 }
 
-/** The whole `<svg>`. Standalone files carry their ground, namespace, title and note. */
+/** White round a standalone picture, in px. */
+export const MARGIN = 24;
+
+/** The whole `<svg>`. Standalone files carry their ground, margin, title and note. */
 export function svg(chart: Chart, { palette, width }: ChartInput, standalone: boolean): string {
   const id = `${chart.id}-${width}`;
-  const head = standalone ? standaloneHead(chart, palette, width) : { body: '', height: 0 };
-  const height = chart.height + head.height;
-  const content = [
+  const label = [
     tag('title', { id: `${id}-t` }, escapeXml(chart.title)),
     tag('desc', { id: `${id}-d` }, escapeXml(chart.description)),
-    standalone ? rect(0, 0, width, height, { fill: palette.ground }) : '',
-    head.body,
-    head.height > 0
-      ? tag('g', { transform: `translate(0 ${head.height})` }, chart.body)
-      : chart.body,
   ].join('');
-  return tag(
-    'svg',
-    {
-      xmlns: 'http://www.w3.org/2000/svg',
-      viewBox: `0 0 ${width} ${Math.ceil(height)}`,
-      width: standalone ? width : null,
-      height: standalone ? Math.ceil(height) : null,
-      role: 'img',
-      'aria-labelledby': `${id}-t ${id}-d`,
-      'font-family': standalone ? FONT : null,
-    },
-    content,
-  );
+  const common = {
+    xmlns: 'http://www.w3.org/2000/svg',
+    role: 'img',
+    'aria-labelledby': `${id}-t ${id}-d`,
+  };
+  if (!standalone) {
+    const viewBox = `0 0 ${width} ${Math.ceil(chart.height)}`;
+    return tag('svg', { ...common, viewBox }, label + chart.body);
+  }
+  const head = standaloneHead(chart, palette, width);
+  const outer = {
+    width: width + 2 * MARGIN,
+    height: Math.ceil(chart.height + head.height + MARGIN),
+  };
+  const content =
+    rect(0, 0, outer.width, outer.height, { fill: palette.ground }) +
+    tag('g', { transform: `translate(${MARGIN} 0)` }, head.body) +
+    tag('g', { transform: `translate(${MARGIN} ${head.height})` }, chart.body);
+  const viewBox = `0 0 ${outer.width} ${outer.height}`;
+  return tag('svg', { ...common, viewBox, ...outer, 'font-family': FONT }, label + content);
 }
 
 /** Breaks a text into lines that fit. */
@@ -294,15 +297,15 @@ export function wrap(content: string, width: number, size: number): string[] {
 }
 
 function standaloneHead(chart: Chart, palette: Palette, width: number) {
-  const notes = wrap(chart.note, width - 40, 13);
+  const notes = wrap(chart.note, width - 20, 13);
   const body =
-    text(20, 34, chart.title, palette, { size: 18, weight: 600 }) +
+    text(2, 38, chart.title, palette, { size: 18, weight: 600 }) +
     notes
       .map((note, index) =>
-        text(20, 56 + index * 18, note, palette, { size: 13, fill: palette.soft }),
+        text(2, 60 + index * 18, note, palette, { size: 13, fill: palette.soft }),
       )
       .join('');
-  return { body, height: 56 + notes.length * 18 };
+  return { body, height: 66 + notes.length * 18 };
 }
 
 /** A chart that cannot be drawn says why. */

@@ -41,7 +41,9 @@ export function forest(analysis: StudyAnalysis, input: ChartInput): Chart {
         : `Ratio of paired rounds to the best client in ${headline.cell.id}, with its ${percent(options.confidence)} interval. ` +
           'The grey band is what this rig cannot tell from equal. CPU: further right is worse. Requests/s: further left is worse. An arrow stands for a ratio beyond the scale.',
   };
-  if (headline === null || headline.versusBest.cpu.size === 0) {
+  const compared = (id: Metric['id']) =>
+    [...(headline?.versusBest[id].values() ?? [])].some(({ rounds }) => rounds > 0);
+  if (headline === null || !compared('cpu') || !compared('rps')) {
     return absentChart(base, 'fewer than two clients were measured in one closed-loop cell', input);
   }
   const wide = input.width > 600;
@@ -91,7 +93,7 @@ function panel(
   { palette }: ChartInput,
 ): { body: string; height: number } {
   const best = headline.best[metric.id]!;
-  const rows = [...headline.versusBest[metric.id].values()];
+  const rows = [...headline.versusBest[metric.id].values()].filter(({ rounds }) => rounds > 0);
   const nameWidth = Math.min(
     Math.max(...rows.map(({ a }) => textWidth(a)), textWidth(best)) + 20,
     width * 0.38,

@@ -118,7 +118,10 @@ export function heatMap(analysis: StudyAnalysis, input: ChartInput): Chart {
     return absentChart(base, 'the study has fewer than two closed-loop cells', input);
   }
   const { palette } = input;
-  const order = analysis.ranking!.cpu.ranked.map(({ entry }) => entry);
+  const order = [
+    ...analysis.ranking!.cpu.ranked.map(({ entry }) => entry),
+    ...analysis.sparse.keys(),
+  ];
   const rows = order.map((name) => ({
     name,
     boxes: cells.map(({ cell, best, versusBest }): Box => {
@@ -126,12 +129,12 @@ export function heatMap(analysis: StudyAnalysis, input: ChartInput): Chart {
         return { label: '1×', heat: 0, hatched: false, tip: `${name} in ${cell.id}: the best` };
       }
       const pair = versusBest.cpu.get(name);
-      if (pair === undefined)
+      if (pair === undefined || pair.rounds === 0)
         return {
           label: '–',
           heat: null,
           hatched: false,
-          tip: `${name} in ${cell.id}: not measured`,
+          tip: `${name} in ${cell.id}: no round in common with the best`,
         };
       const open = pair.outcome === 'tied' || pair.outcome === 'undecided';
       const label =

@@ -47,7 +47,7 @@ export function manyLines(
   const y = log
     ? scaleLog([low, high], [box.bottom, box.top])
     : scaleLinear([0, high], [box.bottom, box.top]);
-  const ticks = log ? logTicks(low, high, 8) : scaleLinear([0, high]).ticks(6);
+  const ticks = log ? logTicks(low, high, 8) : scaleLinear([0, high], [0, 1]).ticks(6);
   let body =
     text(4, 16, `${yLabel}${log ? ', log scale' : ''}`, palette, { weight: 600 }) +
     axisLeft(box, ticks, y, tick, palette) +

@@ -1,6 +1,7 @@
 import type { StudyAnalysis } from '../../stats/index.ts';
 import { list, number, tick } from '../format.ts';
 import { absentChart, type Chart, type ChartInput } from '../svg.ts';
+import { dumbbells } from './dumbbells.ts';
 import { entryLegend, panels, type Series } from './panels.ts';
 
 function leftOut(entries: readonly string[]): string {
@@ -15,6 +16,12 @@ export function openLoop(analysis: StudyAnalysis, input: ChartInput): Chart {
   const cells = analysis.cells
     .filter(({ cell }) => cell.kind === 'open' && cell.upstreamLatencyMs === 0)
     .sort((a, b) => a.cell.ratePerS! - b.cell.ratePerS!);
+  if (cells.length === 1) {
+    const rate = cells[0]!.cell.ratePerS!;
+    const note = `Open loop: every client is offered ${number(rate)} requests/s and latency counts from the instant a request was due. The marker is p50, the bar’s end p99 (p90 where a run has fewer than 1,000 samples). Less is better.`;
+    const title = 'Latency under an offered load';
+    return { id: 'open-loop', title, note, absent: null, ...dumbbells(analysis, cells[0]!, input) };
+  }
   const summaries = cells.flatMap(({ summaries: all }) =>
     analysis.figures.contestants().flatMap(({ id }) => all.get(id) ?? []),
   );

@@ -85,7 +85,9 @@ function scales(series: readonly Series[], options: PanelOptions) {
   const y = yLog
     ? scaleLog([low / 1.15, high * 1.15], [1, 0])
     : scaleLinear([0, high * 1.08], [1, 0]);
-  const yTicks = yLog ? logTicks(low / 1.15, high * 1.15, 5) : scaleLinear([0, high]).ticks(4);
+  const yTicks = yLog
+    ? logTicks(low / 1.15, high * 1.15, 5)
+    : scaleLinear([0, high], [0, 1]).ticks(4);
   const [left, right] = extent(points.map(({ x }) => x));
   const pad = left === right ? 1.5 : 1;
   const x = options.xLog

@@ -76,7 +76,7 @@ export function runOrder(analysis: StudyAnalysis, input: ChartInput): Chart {
     some
       .map(({ order, relative }) => `M${x(order).toFixed(1)} ${y(relative).toFixed(1)}h0`)
       .join('');
-  const cap = { 'stroke-linecap': 'round', 'stroke-width': 3.4 };
+  const cap = { 'stroke-linecap': 'round', 'stroke-width': dots.length > 400 ? 3.4 : 6 };
   let body =
     key.body +
     axisLeft(box, ticks, y, (value) => `${value}×`, palette) +
