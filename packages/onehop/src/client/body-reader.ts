@@ -2,6 +2,8 @@ import { limits, OnehopError } from '../core/index.ts';
 import { BodyDecoder, type DecoderEvents } from './decoder.ts';
 import type { Exchange } from './exchange.ts';
 
+/** Copies a range without making a view of it first. */
+const copyBytes = Buffer.prototype.copy;
 const EMPTY: Buffer = Buffer.alloc(0);
 /** Bytes that may lie unread before the server is held up. */
 const unreadBytesMax = 2 * limits.relayBufferBytesMax;
@@ -58,7 +60,7 @@ export class BodyReader implements DecoderEvents {
     }
     const whole = this.#whole;
     if (whole !== null && this.#wholeLength + end - start <= whole.length) {
-      whole.set(bytes.subarray(start, end), this.#wholeLength);
+      copyBytes.call(bytes as Buffer, whole, this.#wholeLength, start, end);
       this.#wholeLength += end - start;
       return;
     }
@@ -256,6 +258,6 @@ export class BodyReader implements DecoderEvents {
 /** A copy of borrowed bytes, from the runtime's pool when short. */
 function copyOf(bytes: Uint8Array, start: number, end: number): Buffer {
   const copy = Buffer.allocUnsafe(end - start);
-  copy.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end));
+  copyBytes.call(bytes as Buffer, copy, 0, start, end);
   return copy;
 }

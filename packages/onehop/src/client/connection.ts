@@ -1,4 +1,4 @@
-import { type ErrorCode, OnehopError, RingQueue } from '../core/index.ts';
+import { type ErrorCode, OnehopError, type Phase, RingQueue } from '../core/index.ts';
 import {
   KnownField,
   parseErrorReason,
@@ -99,7 +99,9 @@ export class Connection implements PoolMember<Exchange> {
     if (status === WriteStatus.Closed) {
       // Nothing left this machine: any request may be sent again.
       exchange.sent = false;
-      this.#die(new OnehopError('UPSTREAM_CLOSED', 'the connection was closed before the request'));
+      this.#die(
+        this.#fault('UPSTREAM_CLOSED', 'the connection was closed before the request', 'request'),
+      );
       return;
     }
     exchange.sent = true;
@@ -173,7 +175,7 @@ export class Connection implements PoolMember<Exchange> {
       const exchange = this.current;
       if (exchange === null || !exchange.sent) {
         // Bytes nobody asked for: the next response could not be told from them.
-        this.#die(new OnehopError('RESPONSE_INVALID', 'bytes arrived without a request'));
+        this.#die(this.#fault('RESPONSE_INVALID', 'bytes arrived without a request', 'idle'));
         return;
       }
       this.#read(exchange, bytes);
@@ -221,12 +223,10 @@ export class Connection implements PoolMember<Exchange> {
           break;
         default:
           this.#die(
-            new OnehopError(
+            this.#fault(
               responseErrorCode(parser.errorCode),
               parseErrorReason(parser.errorCode),
-              {
-                phase: exchange.stage >= Stage.Head ? 'body' : 'head',
-              },
+              exchange.stage >= Stage.Head ? 'body' : 'head',
             ),
           );
           return;
@@ -269,7 +269,7 @@ export class Connection implements PoolMember<Exchange> {
     const wanted = exchange.request.upgrade !== undefined || exchange.request.method === 'CONNECT';
     const handler = exchange.handler;
     if (!wanted || handler.onUpgrade === undefined || this.#waitingBehind > 0) {
-      this.#die(new OnehopError('RESPONSE_INVALID', 'the server switched protocols unasked'));
+      this.#die(this.#fault('RESPONSE_INVALID', 'the server switched protocols unasked', 'head'));
       return;
     }
     this.state = ConnectionState.Tunnel;
@@ -410,10 +410,14 @@ export class Connection implements PoolMember<Exchange> {
           ? 'the connection closed before the response was complete'
           : 'the connection closed without a response';
     const phase = exchange.stage >= Stage.Head ? 'body' : 'head';
-    this.#die(new OnehopError(code, text, { phase, cause: error ?? undefined }));
+    this.#die(this.#fault(code, text, phase, error ?? undefined));
   }
 
   // Failure.
+
+  #fault(code: ErrorCode, message: string, phase: Phase, cause?: unknown): OnehopError {
+    return new OnehopError(code, message, { phase, upstream: this.origin.name, cause });
+  }
 
   /** `exchange` is being failed by its owner: nothing of it may reach the next one. */
   abandon(exchange: Exchange): void {
@@ -462,10 +466,10 @@ export class Connection implements PoolMember<Exchange> {
   destroy(code: ErrorCode, message: string): void {
     if (this.state === ConnectionState.Dialing) {
       this.discard();
-      this.origin.connectionGone(this, new OnehopError(code, message));
+      this.origin.connectionGone(this, this.#fault(code, message, 'close'));
       return;
     }
-    this.#die(new OnehopError(code, message));
+    this.#die(this.#fault(code, message, 'close'));
   }
 
   dialFailed(error: OnehopError): void {

@@ -63,7 +63,8 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
   previousWaiter: Exchange | null = null;
 
   readonly #deadline: Deadline;
-  #totalEndMs = Number.POSITIVE_INFINITY;
+  /** 0 until the first deadline is armed. */
+  #totalEndMs = 0;
 
   constructor(
     origin: Origin,
@@ -181,41 +182,43 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
   // Deadlines. One timer serves all of them: at most one stage runs at a time, and the total is the
   // earlier of the two when it is nearer.
 
-  startTotal(): void {
-    const totalMs = this.timeouts.totalTimeoutMs;
-    if (totalMs > 0) this.#totalEndMs = this.origin.nowMs() + totalMs;
-  }
-
   armQueue(): void {
-    this.#arm(this.timeouts.queueTimeoutMs, this.origin.nowMs());
+    this.#arm(this.timeouts.queueTimeoutMs);
   }
 
   /** Only the total: behind another response, or while the reader holds the response up. */
   armTotal(): void {
-    this.#arm(0, this.origin.nowMs());
+    this.#arm(0);
   }
 
   armHead(): void {
-    this.#arm(this.timeouts.headTimeoutMs, this.origin.nowMs());
+    this.#arm(this.timeouts.headTimeoutMs);
   }
 
   armFirstByte(): void {
-    this.#arm(this.timeouts.firstByteTimeoutMs, this.origin.nowMs());
+    this.#arm(this.timeouts.firstByteTimeoutMs);
   }
 
   armIdle(): void {
-    this.#arm(this.timeouts.idleTimeoutMs, this.origin.nowMs());
+    this.#arm(this.timeouts.idleTimeoutMs);
   }
 
   disarm(): void {
     this.origin.wheel.disarm(this.#deadline);
   }
 
-  #arm(stageMs: number, nowMs: number): void {
+  #arm(stageMs: number): void {
+    const { wheel } = this.origin;
+    const nowMs = wheel.nowMs();
+    if (this.#totalEndMs === 0) {
+      // The first time, which is when the request was made.
+      const totalMs = this.timeouts.totalTimeoutMs;
+      this.#totalEndMs = totalMs > 0 ? nowMs + totalMs : Number.POSITIVE_INFINITY;
+    }
     const totalLeftMs = this.#totalEndMs - nowMs;
     const delayMs = stageMs > 0 && stageMs < totalLeftMs ? stageMs : totalLeftMs;
-    if (delayMs === Number.POSITIVE_INFINITY) this.origin.wheel.disarm(this.#deadline);
-    else this.origin.wheel.arm(this.#deadline, delayMs);
+    if (delayMs === Number.POSITIVE_INFINITY) wheel.disarm(this.#deadline);
+    else wheel.arm(this.#deadline, delayMs, nowMs);
   }
 
   onDeadline(): void {

@@ -203,7 +203,6 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     }
     this.#budget.earn();
     if (this.pipelining > 1) exchange.shareable = this.#isShareable(request);
-    exchange.startTotal();
     this.#admit(exchange);
     return exchange;
   }

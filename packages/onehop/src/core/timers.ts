@@ -98,10 +98,11 @@ export class DeadlineWheel {
 
   /**
    * Fires `deadline` once, `delayMs` from now. Arming an armed deadline moves it; moving it to a
-   * later time only stores the new time, which is what an idle timeout does on every chunk.
+   * later time only stores the new time, which is what an idle timeout does on every chunk. Whoever
+   * has just read the clock passes `nowMs` and saves reading it again.
    */
-  arm(deadline: Deadline, delayMs: number): void {
-    const elapsedMs = this.clock.nowMs() - this.#startMs;
+  arm(deadline: Deadline, delayMs: number, nowMs: number = this.clock.nowMs()): void {
+    const elapsedMs = nowMs - this.#startMs;
     let due = Math.ceil((elapsedMs + Math.max(delayMs, 0)) / this.tickMs);
     if (deadline.dueTick >= 0) {
       if (due >= deadline.dueTick) {
