@@ -36,7 +36,6 @@ export interface ServerCommand {
   startTimeoutMs?: number;
 }
 
-const STOP_GRACE_MS = 1500;
 const TAIL_CHARS = 4000;
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
@@ -137,15 +136,13 @@ export class Children {
     this.#reaper?.stdin?.write(`-${pid}\n`);
   }
 
+  /** At once: a server under study has nothing to save, and a graceful end takes its time. */
   async #stop(child: ChildProcess, ended: () => boolean): Promise<void> {
-    if (ended() || child.pid === undefined) return;
-    const exited = once(child, 'exit');
-    signalGroup(child.pid, 'SIGTERM');
-    const timer = setTimeout(() => signalGroup(child.pid!, 'SIGKILL'), STOP_GRACE_MS);
-    await exited;
-    clearTimeout(timer);
-    // Members of the group that outlived their leader.
+    if (child.pid === undefined) return;
+    const exited = ended() ? null : once(child, 'exit');
+    // Also when the leader is gone: members of its group may have outlived it.
     signalGroup(child.pid, 'SIGKILL');
+    await exited;
   }
 }
 

@@ -23,6 +23,8 @@ export interface Catalogue {
 const TWIN_CANDIDATES = ['undici-request', 'onehop', 'node-http', 'undici-dispatch', 'fetch'];
 /** On Bun the default study asks what changes with the runtime, not for every client again. */
 const BUN_DEFAULTS = ['onehop', 'onehop-fetch', 'bun-fetch', 'node-http', 'axios'];
+/** Who goes through the further cells by default: from every family one, in the time there is. */
+const FURTHER_CELLS_DEFAULTS = ['onehop', 'undici-request', 'node-http', 'fetch', 'axios', 'got'];
 
 /** `undici-request`, `onehop@bun`, `httpx.per-request`. Node and Python are not spelt out. */
 export function entryId(name: string, runtime: Runtime, reuse: ReuseMode): string {
@@ -40,6 +42,13 @@ function isWanted(item: CatalogueItem, options: StudyOptions): boolean {
     (wanted) =>
       wanted === 'all' || wanted === item.name || wanted === `${item.name}@${item.runtime}`,
   );
+}
+
+/** By default the price of construction is asked for once per client, on Node. */
+function isBeyondDefault(item: CatalogueItem, reuse: ReuseMode, options: StudyOptions): boolean {
+  if (options.clients !== null || options.planning === 'uniform') return false;
+  if (options.runtimes.length === 1 || options.reuse.length === 1) return false;
+  return item.runtime === 'bun' && reuse === 'per-request';
 }
 
 /** @throws CliError that names the known clients and the nearest to what was given */
@@ -76,7 +85,7 @@ export function buildEntries(options: StudyOptions, catalogue: Catalogue): Entry
   for (const item of catalogue.items) {
     if (!runs(item, options) || !isWanted(item, options)) continue;
     for (const reuse of options.reuse) {
-      if (!item.modes.includes(reuse)) continue;
+      if (!item.modes.includes(reuse) || isBeyondDefault(item, reuse, options)) continue;
       entries.push({
         id: entryId(item.name, item.runtime, reuse),
         role: 'contestant',
@@ -141,6 +150,13 @@ function isMain(entry: Entry, original: Entry): boolean {
   return entry.runtime === original.runtime && entry.reuse === original.reuse;
 }
 
+/** Whether an entry of a tiered study goes through more than the main cell. */
+function goesFurther(entry: Entry, original: Entry, options: StudyOptions): boolean {
+  if (entry.role === 'direct') return true;
+  if (entry.role !== 'contestant' || !isMain(entry, original)) return false;
+  return options.clients !== null || FURTHER_CELLS_DEFAULTS.includes(entry.contestant);
+}
+
 /**
  * Tasks of a study. Uniform: everything with everything. Tiered: the main cell for all entries, the
  * other cells for the main entries only.
@@ -159,9 +175,7 @@ export function buildTasks(
       const control = entry.role === 'direct' || entry.role === 'null-forwarder';
       const main = options.planning === 'uniform' || (index === 0 && isMain(entry, original));
       if (options.planning === 'tiered' && index > 0) {
-        if (!isMain(entry, original) || entry.role === 'twin' || entry.role === 'null-forwarder') {
-          continue;
-        }
+        if (!goesFurther(entry, original, options)) continue;
       }
       tasks.push({
         entry: entry.id,
