@@ -83,7 +83,7 @@ function littleGate(figures: Figures): Gate {
     .map((group) => ({ ...group, runs: group.runs.filter((run) => isSteady(run, group.cell)) }))
     .filter(({ runs }) => runs.length > 0);
   const worst = worstGroup(closed, (run) => Math.abs(run.generator.littlesLawRatio - 1));
-  if (worst === null) return gate(base, 'rig', 'absent', 'no closed loop was run');
+  if (worst === null) return gate(base, 'rig', 'absent', 'no closed loop ran long enough');
   const verdict = worst.value <= LITTLE_TOLERANCE ? 'pass' : 'breach';
   return gate(base, 'rig', verdict, `worst ${percent(worst.value)} (${worst.at})`);
 }

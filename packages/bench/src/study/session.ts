@@ -12,7 +12,7 @@ import {
   toMeasurement,
 } from './measure.ts';
 import type { StudyOptions } from './options.ts';
-import type { PythonLauncher } from './peers.ts';
+import { pythonCommand } from './peers.ts';
 import type { Upstream, Upstreams } from './upstreams.ts';
 
 /** Runs one plan in a process of its own. Rejects when the generator fails or is ended. */
@@ -23,7 +23,6 @@ export interface SessionContext {
   upstreams: Upstreams;
   options: StudyOptions;
   runLoad: RunLoad;
-  python: PythonLauncher | null;
 }
 
 /** A block's cells that share an upstream: the delay of an upstream is fixed when it starts. */
@@ -43,11 +42,10 @@ export interface Session {
 }
 
 function serverCommand(entry: Entry, upstream: Upstream, context: SessionContext): ServerCommand {
-  const { options, python } = context;
+  const { options } = context;
   const base = { requestUrl: upstream.url, connectionsMax: options.connectionsMax };
   if (entry.runtime === 'python') {
-    if (python === null) throw new Error('Python was not found');
-    return { name: entry.id, ...python.command({ ...base, entry }) };
+    return { name: entry.id, ...pythonCommand(entry, base) };
   }
   const { runtime, reuse, contestant } = entry;
   const command =
@@ -60,7 +58,7 @@ function serverCommand(entry: Entry, upstream: Upstream, context: SessionContext
 /** Starts the process and has it answer once. @throws Error when it does not, with the reason */
 export async function openSession(plan: SessionPlan, context: SessionContext): Promise<Session> {
   const { entry, upstreamLatencyMs } = plan;
-  const upstream = await context.upstreams.get(entry.protocol, upstreamLatencyMs);
+  const upstream = await context.upstreams.get(entry.protocol, upstreamLatencyMs, entry.runtime);
   const server =
     entry.role === 'direct'
       ? null

@@ -26,6 +26,7 @@ import { Upstreams } from './upstreams.ts';
 
 /** Kept back from the budget for statistics, charts and writing. */
 const REPORT_MS = 15_000;
+const AUDIT_MS_MAX = 20_000;
 const BOOTSTRAP_RESAMPLES = 10_000;
 const CONFIDENCE = 0.95;
 const EQUIVALENCE_MIN = 0.03;
@@ -57,8 +58,10 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
   const progress = createProgress(request.progress, () => timeLeftMs(request));
   const children = new Children();
   try {
+    children.startReaper();
+    stopped.addEventListener('abort', () => void children.stopAll(), { once: true });
     const catalogue = await loadCatalogue(bunVersion);
-    const python = await findPython(options, request.progress);
+    const python = await findPython(options, children, progress);
     catalogue.items.push(...python.items);
     catalogue.knownNames.push(...python.knownNames);
     checkClientNames(options.clients, catalogue.knownNames);
@@ -67,14 +70,11 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
     const generator = generatorName(options, bunVersion);
     const results = emptyResults(request, entries, cells, generator, bunVersion, python);
     if (stored !== null) takeOver(results, stored);
-    children.startReaper();
-    stopped.addEventListener('abort', () => void children.stopAll(), { once: true });
     const context: SessionContext = {
       children,
       upstreams: new Upstreams(children, options, bun),
       options,
       runLoad: loader(options, stopped),
-      python: python.launcher,
     };
     await audit(results, options, progress, stopped);
     const rounds = new Rounds({
@@ -187,7 +187,7 @@ function takeOver(results: StudyResults, { results: old }: StoredStudy): void {
   results.warnings.push(...old.warnings.filter((warning) => warning !== INTERRUPTED));
 }
 
-/** Node and Bun side by side: an audit mostly waits. Its verdicts are part of the report. */
+/** All runtimes side by side: an audit mostly waits. Its verdicts are part of the report. */
 async function audit(
   results: StudyResults,
   options: StudyOptions,
@@ -196,21 +196,29 @@ async function audit(
 ): Promise<void> {
   if (results.audit.length > 0 || options.audit === 'off' || signal.aborted) return;
   progress.doing('fairness audit');
+  // A study with a budget is about measuring; the audit must leave it most of the time.
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(), AUDIT_MS_MAX);
+  if (options.budgetMs === null) clearTimeout(timer);
+  const either = AbortSignal.any([signal, limit.signal]);
   const contestants = results.entries.filter(({ role }) => role === 'contestant');
   const ids = new Set(contestants.map(({ id }) => id));
-  const audits = options.runtimes.map(async (runtime) => {
+  const runtimes = [...new Set(contestants.map(({ runtime }) => runtime))];
+  const audits = runtimes.map(async (runtime) => {
     const names = contestants
       .filter((entry) => entry.runtime === runtime)
       .map(({ contestant }) => contestant);
-    if (names.length === 0) return [];
     try {
-      return await runAudit({ runtimes: [runtime], names, signal });
+      return await runAudit({ runtimes: [runtime], names, signal: either });
     } catch (error) {
-      if (!signal.aborted) results.warnings.push((error as Error).message);
+      const late = `the fairness audit on ${runtime} was broken off after ${AUDIT_MS_MAX / 1000} s`;
+      const reason = limit.signal.aborted ? late : (error as Error).message;
+      if (!signal.aborted) results.warnings.push(reason);
       return [];
     }
   });
   const found = (await Promise.all(audits)).flat();
+  clearTimeout(timer);
   results.audit.push(...found.filter(({ entry }) => ids.has(entry)));
 }
 

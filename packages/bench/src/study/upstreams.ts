@@ -2,7 +2,8 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { type LaunchCommand, launchCommand } from '../api/index.ts';
-import type { UpstreamProtocol } from '../contestants/types.ts';
+import { pythonLaunchCommand } from '../contestants/index.ts';
+import type { Runtime, UpstreamProtocol } from '../contestants/types.ts';
 import type { Children, ServerProcess } from './children.ts';
 import type { StudyOptions } from './options.ts';
 
@@ -23,6 +24,9 @@ function mockCommand(bun: string | null, latencyMs: number): LaunchCommand {
   return { command: bun ?? process.execPath, args, env: {} };
 }
 
+/** `hypercorn` stands for the study as it was: Python on both sides. */
+type UpstreamKind = UpstreamProtocol | 'hypercorn';
+
 export class Upstreams {
   readonly #children: Children;
   readonly #options: StudyOptions;
@@ -35,28 +39,33 @@ export class Upstreams {
     this.#bun = bun;
   }
 
-  get(protocol: UpstreamProtocol, latencyMs: number): Promise<Upstream> {
-    const key = `${protocol} ${latencyMs}`;
+  /** The upstream for clients of that protocol; `runtime` is the clients'. */
+  get(protocol: UpstreamProtocol, latencyMs: number, runtime: Runtime): Promise<Upstream> {
+    const hypercorn =
+      protocol === 'h2c' && runtime === 'python' && this.#options.upstream === 'study';
+    const kind = hypercorn ? 'hypercorn' : protocol;
+    const key = `${kind} ${latencyMs}`;
     let upstream = this.#started.get(key);
     if (upstream === undefined) {
-      upstream = this.#start(protocol, latencyMs);
+      upstream = this.#start(kind, latencyMs);
       this.#started.set(key, upstream);
     }
     return upstream;
   }
 
-  async #start(protocol: UpstreamProtocol, latencyMs: number): Promise<Upstream> {
+  async #start(kind: UpstreamKind, latencyMs: number): Promise<Upstream> {
     const server = await this.#children.startServer({
-      name: `the ${protocol} upstream`,
-      ...this.#command(protocol, latencyMs),
+      name: `the ${kind} upstream`,
+      ...this.#command(kind, latencyMs),
     });
     const url = `http://127.0.0.1:${server.port}/`;
     const control = `http://127.0.0.1:${server.controlPort ?? server.port}/_onehop/upstream/`;
     return { server, url, countersUrl: control, resetUrl: `${control}reset/` };
   }
 
-  #command(protocol: UpstreamProtocol, latencyMs: number): LaunchCommand {
-    if (protocol === 'h2c') {
+  #command(kind: UpstreamKind, latencyMs: number): LaunchCommand {
+    if (kind === 'hypercorn') return pythonLaunchCommand({ program: 'h2-upstream', latencyMs });
+    if (kind === 'h2c') {
       return launchCommand({ program: 'h2-upstream', runtime: 'node', latencyMs });
     }
     if (this.#options.upstream === 'fast') return mockCommand(this.#bun, latencyMs);
