@@ -186,8 +186,8 @@ export function* single(bytes: Uint8Array): Generator<Uint8Array> {
 }
 
 /**
- * Where to cut in two: everywhere up to `wholeMax` bytes; in longer inputs the first and last 400
- * offsets and about 200 between (every offset of a megabyte would be 10^12 bytes of work).
+ * Where to cut in two: everywhere up to `wholeMax` bytes; in longer inputs at the first and last
+ * offsets and evenly between (every offset of a megabyte would be 10^12 bytes of work).
  */
 export function cuts(length: number, wholeMax = 3000): number[] {
   const at: number[] = [];
@@ -195,8 +195,10 @@ export function cuts(length: number, wholeMax = 3000): number[] {
     for (let i = 1; i < length; i++) at.push(i);
     return at;
   }
-  for (let i = 1; i <= 400; i++) at.push(i, length - i);
-  const step = Math.max(1, Math.floor((length - 800) / 200));
-  for (let i = 401; i < length - 401; i += step) at.push(i);
+  const edge = Math.min(length > 20_000 ? 100 : 400, Math.floor(length / 2));
+  for (let i = 1; i <= edge; i++) at.push(i, length - i);
+  const between = length > 20_000 ? 60 : 200;
+  const step = Math.max(1, Math.floor((length - 2 * edge) / between));
+  for (let i = edge + 1; i < length - edge; i += step) at.push(i);
   return at;
 }

@@ -131,8 +131,8 @@ function connectionOptions(fields: [string, string][]): Options {
       if (!TOKEN.test(member)) refuse();
       tokens.push(member.toLowerCase());
     }
-    if (members.length > 64) refuse();
   }
+  if (tokens.length > 64) refuse();
   return {
     close: tokens.includes('close'),
     upgrade: tokens.includes('upgrade'),

@@ -52,6 +52,7 @@ export class ChunkedDecoder {
 
   begin(): void {
     this.state = SizeFirst;
+    this.digits = 0;
     this.bodyExtensionBytes = 0;
     this.errorCode = 0;
   }

@@ -47,7 +47,7 @@ export function parseTransferEncoding(bytes: Uint8Array, start: number, end: num
   return tokens > 0 ? ParseError.UnsupportedTransferEncoding : ParseError.InvalidTransferEncoding;
 }
 
-/** Connection options in one value; more would make removing nominated fields quadratic. */
+/** Connection options in one head; more would make removing nominated fields quadratic. */
 const CONNECTION_OPTIONS_MAX = 64;
 
 /** What {@link parseConnection} found, added up. */
@@ -63,14 +63,17 @@ export const ConnectionOption = {
   Invalid: 32,
 } as const;
 
+const COUNT_SHIFT = 8;
+
 /**
  * Reads one Connection value: tokens separated by commas and optional whitespace; empty members are
- * allowed (RFC 9110 sections 5.6.1.2 and 7.6.1). Returns {@link ConnectionOption} bits.
+ * allowed (RFC 9110 sections 5.6.1.2 and 7.6.1). Returns {@link ConnectionOption} bits, and their
+ * number from bit {@link COUNT_SHIFT} on.
  */
 export function parseConnection(bytes: Uint8Array, start: number, end: number): number {
   // What nearly every sender says.
   if (end - start === 10 && equalsLower(bytes, start, end, 'keep-alive')) {
-    return ConnectionOption.KeepAlive;
+    return ConnectionOption.KeepAlive | (1 << COUNT_SHIFT);
   }
   let found = 0;
   let count = 0;
@@ -80,13 +83,13 @@ export function parseConnection(bytes: Uint8Array, start: number, end: number): 
     const from = at;
     while (at < end && (BYTE_CLASS[bytes[at]!]! & TOKEN) !== 0) at++;
     if (at > from) {
-      if (++count > CONNECTION_OPTIONS_MAX) return ConnectionOption.Invalid;
+      count++;
       found |= connectionOption(bytes, from, at);
     }
     while (at < end && (bytes[at] === SP || bytes[at] === HTAB)) at++;
     if (at < end && bytes[at] !== 0x2c) return ConnectionOption.Invalid;
   }
-  return found;
+  return found | (count << COUNT_SHIFT);
 }
 
 function connectionOption(bytes: Uint8Array, start: number, end: number): number {
@@ -114,23 +117,25 @@ function connectionOption(bytes: Uint8Array, start: number, end: number): number
   return ConnectionOption.Other;
 }
 
-/** All Connection fields of a head together. */
+/** The {@link ConnectionOption} bits of all Connection fields of a head together. */
 export function connectionOptions(head: MessageHead): number {
   let found = 0;
+  let count = 0;
   for (
     let i = head.indexOf(KnownField.Connection);
     i >= 0;
     i = head.indexOf(KnownField.Connection, i + 1)
   ) {
-    found |= parseConnection(head.bytes, head.valueStart(i), head.valueEnd(i));
+    const parsed = parseConnection(head.bytes, head.valueStart(i), head.valueEnd(i));
+    found |= parsed & ((1 << COUNT_SHIFT) - 1);
+    count += parsed >> COUNT_SHIFT;
   }
-  return found;
+  return count > CONNECTION_OPTIONS_MAX ? found | ConnectionOption.Invalid : found;
 }
 
 /**
  * Content-Length and Transfer-Encoding as the two fields stand (RFC 9112 sections 6.1 to 6.3): at
- * most one line of one of them. Sets `contentLength`; returns 0 or an error. `hasChunked` of the
- * caller is `head.has(KnownField.TransferEncoding)`.
+ * most one line of one of them. Sets `contentLength`; returns 0 or an error.
  */
 export function readFramingFields(head: MessageHead): number {
   const hasLength = head.has(KnownField.ContentLength);

@@ -87,7 +87,7 @@ export class HeadWriter {
   beginRequest(method: string, target: string, host: string): void {
     this.reset(true);
     if (!isToken(method) || !isTarget(target)) this.errorCode = ParseError.InvalidName;
-    else if (host.length === 0 || !isFieldValue(host)) this.errorCode = ParseError.InvalidValue;
+    else if (!isTarget(host)) this.errorCode = ParseError.InvalidValue;
     else this.text = `${method} ${target} HTTP/1.1\r\nhost: ${host}\r\n`;
   }
 
@@ -185,7 +185,8 @@ export class HeadWriter {
   /**
    * Writes framing and connection fields and returns the head, or '' when {@link errorCode} is set.
    * Length needs a whole number >= 0. A response to HEAD passes the framing its GET would have.
-   * InvalidFraming: Close or Tunnel in a request; a body in 1xx or 204; chunks for HTTP/1.0.
+   * InvalidFraming: Close or Tunnel in a request; a body in 1xx or 204; no framing in another response
+   * but 304 (an empty body is Length 0); chunks for HTTP/1.0.
    */
   end(framing: Framing, contentLength: number, connection: Connection): string {
     if (this.errorCode === 0)
@@ -197,7 +198,7 @@ export class HeadWriter {
     else if (framing === Framing.Chunked) text += 'transfer-encoding: chunked\r\n';
     if (connection === Connection.Upgrade) {
       text += `connection: upgrade\r\nupgrade: ${this.protocol}\r\n`;
-    } else if (this.teTrailers) {
+    } else if (this.teTrailers && this.isRequest) {
       text +=
         connection === Connection.Close ? 'te: trailers\r\nconnection: te, close\r\n' : TE_ONLY;
     } else if (connection === Connection.Close || framing === Framing.Close) {
@@ -217,6 +218,8 @@ export class HeadWriter {
       if (connection === Connection.Upgrade) ok &&= framing === Framing.None;
     } else {
       if (status < 200 || status === 204) ok &&= framing === Framing.None || status === 101;
+      // Without framing the peer would wait for the end of the connection.
+      else if (status !== 304) ok &&= framing !== Framing.None;
       if (status === 101) ok &&= framing === Framing.Tunnel && connection === Connection.Upgrade;
       if (framing === Framing.Chunked) ok &&= this.peerMinor === 1;
     }

@@ -372,11 +372,15 @@ export class RequestHead extends MessageHead {
     return this.slice(this.targetStart, this.targetEnd);
   }
 
-  /** Path and query; `/` for `http://host`, `*` for `OPTIONS *`, empty for CONNECT. */
+  /**
+   * Path and query as a server is asked for them: `/` for `http://host`, `*` for `OPTIONS *` and
+   * `OPTIONS http://host` (RFC 9112 section 3.2.4), empty for CONNECT.
+   */
   get path(): string {
     if (this.targetForm === TargetForm.Asterisk) return '*';
     if (this.targetForm === TargetForm.Authority) return '';
     const path = this.slice(this.pathStart, this.pathEnd);
+    if (path === '' && this.method === 'OPTIONS') return '*';
     return path.length > 0 && path.charCodeAt(0) === 0x2f ? path : `/${path}`;
   }
 

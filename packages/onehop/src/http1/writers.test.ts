@@ -83,6 +83,10 @@ test('nothing a caller passes can end a line or add one', () => {
     assert.equal(new FieldBlock(['x', text]).errorCode, ParseError.InvalidValue);
     assert.equal(new FieldBlock(['x', text]).text, '');
   }
+  for (const host of ['', 'a b', 'a#b']) {
+    writer.beginRequest('GET', '/', host);
+    assert.equal(writer.errorCode, ParseError.InvalidValue, host);
+  }
   for (const target of ['', '/a b', '/a#b', '/\u00e9']) {
     writer.beginRequest('GET', target, 'a.test');
     assert.equal(writer.errorCode, ParseError.InvalidName, target);
@@ -151,6 +155,8 @@ test('framing that does not fit the message is refused', () => {
   }
   assert.equal(response(101, Framing.None, 0), bad);
   assert.equal(response(304, Framing.Length, 5), 0);
+  assert.equal(response(304, Framing.None, 0), 0);
+  assert.equal(response(200, Framing.None, 0), bad, 'the peer would wait for the end');
   assert.equal(response(200, Framing.Chunked, 0, Connection.KeepAlive, 0), bad);
   assert.equal(response(103, Framing.None, 0, Connection.KeepAlive, 0), bad);
   for (const status of [99, 600, 200.5, Number.NaN]) {
