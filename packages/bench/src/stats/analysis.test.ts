@@ -144,6 +144,17 @@ test('a small pool shows where the upstream is slow', () => {
   assert.deepEqual([...gate.entries.keys()], ['narrow']);
 });
 
+test('a client too slow to fill its pool is not taken for one with a small pool', () => {
+  const slow = [...clients, { id: 'crawler', cpuUs: 20_000, poolMax: 4 }];
+  const results = study({ clients: slow, cells: [...cells, closedCell(1000, 50, 50)] });
+  assert.equal(gateOf(results, 'pools').verdict, 'pass');
+});
+
+test('a twin with too few rounds says nothing about the rig', () => {
+  assert.equal(gateOf(study({ rounds: 3 }), 'twin').verdict, 'absent');
+  assert.equal(gateOf(study({ rounds: 5 }), 'twin').verdict, 'pass');
+});
+
 test('drift is seen, and noise that rounds share is not taken for drift', () => {
   assert.equal(gateOf(study({ drift: 0.5, roundNoise: 0.02 }), 'drift').verdict, 'breach');
   let alarms = 0;

@@ -3,7 +3,7 @@
  * every verdict away; one that concerns an entry takes that entry out of the ranking.
  */
 import type { Cell, Measurement } from '../results/index.ts';
-import { decide, estimateRatio } from './compare.ts';
+import { decide, estimateRatio, ROUNDS_MIN } from './compare.ts';
 import { mean, median, trend } from './describe.ts';
 import { CPU, errorsOf, type Figures, headlineCell, RPS } from './figures.ts';
 
@@ -216,7 +216,10 @@ function poolGate(figures: Figures): Gate {
     const peak = run.upstream.concurrencyPeak;
     if (peak > max) return `${peak} requests at once at the upstream, ${max} allowed`;
     const wanted = Math.min(cell.connections, max);
-    const slow = cell.kind === 'closed' && cell.upstreamLatencyMs >= 50;
+    // An API that is busy with its own work cannot keep all connections waiting at the upstream.
+    const busyMs = ((run.api?.cpuPerRequestUs ?? 0) * wanted) / 1000;
+    const slow =
+      cell.kind === 'closed' && cell.upstreamLatencyMs >= 50 && busyMs * 2 < cell.upstreamLatencyMs;
     if (slow && peak < 0.9 * wanted) return `only ${peak} of ${wanted} at once at the upstream`;
     return null;
   };
@@ -251,8 +254,10 @@ function twinGate(figures: Figures): Gate {
     figures.byRound(cell.id, twin.twinOf, CPU.of),
     options,
   );
-  const { interval, ratio } = estimate;
-  if (interval === null) return gate(base, 'rig', 'absent', 'too few rounds of the twin');
+  const { interval, ratio, rounds } = estimate;
+  if (interval === null || rounds < ROUNDS_MIN) {
+    return gate(base, 'rig', 'absent', `too few rounds of the twin: ${rounds}`);
+  }
   const span = `${ratio.toFixed(3)}× (${interval.low.toFixed(3)}–${interval.high.toFixed(3)})`;
   const band = Math.log(1 + settings.equivalenceMin);
   const { outcome } = decide(estimate, estimate.pValue, band, true, settings.confidence);
@@ -265,6 +270,8 @@ function residualsByRound(figures: Figures, of: (run: Measurement) => number | n
   const rounds = new Map<number, number[]>();
   for (const { cell, entry } of groups(figures, true)) {
     const byRound = [...figures.byRound(cell.id, entry, of)];
+    // What ran once or twice is its own mean and would only hide a trend.
+    if (byRound.length < 3) continue;
     const centre = mean(byRound.map(([, value]) => Math.log(value)));
     for (const [round, value] of byRound) {
       const list = rounds.get(round) ?? [];
