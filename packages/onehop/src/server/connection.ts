@@ -53,7 +53,7 @@ export class Connection<State> implements DeadlineOwner {
   slot = -1;
   /** The address it is counted under; empty before it is counted. */
   countedAddress = '';
-  /** Our half-close is due or done once nothing is left to send. */
+  /** The caller half-closed, behind everything that was received. */
   peerEnded = false;
   /** The last write was queued; `drain` will follow. */
   writeBlocked = false;
