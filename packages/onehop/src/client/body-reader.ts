@@ -24,9 +24,11 @@ export class BodyReader implements DecoderEvents {
   #ended = false;
   #error: OnehopError | null = null;
   #used = false;
-  /** Set while collecting into one buffer of the announced length. */
+  /** A buffer of the announced length that is being filled, instead of pieces. */
   #whole: Buffer | null = null;
   #wholeLength = 0;
+  /** How much of it has been read. */
+  #wholeTaken = 0;
   #collecting = false;
   #collectBytesMax = 0;
   #resolve: (() => void) | null = null;
@@ -58,10 +60,20 @@ export class BodyReader implements DecoderEvents {
       if (!this.#decoder.write(copy)) this.#exchange?.pause();
       return;
     }
+    if (
+      this.#first === null &&
+      this.#whole === null &&
+      end - start < this.announced &&
+      this.announced <= unreadBytesMax
+    ) {
+      // More is to come, but not too much: one buffer for all of it, copied into once.
+      this.#whole = Buffer.allocUnsafeSlow(this.announced);
+    }
     const whole = this.#whole;
     if (whole !== null && this.#wholeLength + end - start <= whole.length) {
       copyBytes.call(bytes as Buffer, whole, this.#wholeLength, start, end);
       this.#wholeLength += end - start;
+      this.#wake();
       return;
     }
     this.#push(copyOf(bytes, start, end));
@@ -182,7 +194,12 @@ export class BodyReader implements DecoderEvents {
     if (this.#unreadBytes > bytesMax || this.announced > bytesMax) this.#tooLarge();
     if (this.#ended || this.#error !== null) return;
     this.#collecting = true;
-    if (this.#decoder === null && this.announced > 0 && this.announced <= preparedBytesMax) {
+    if (
+      this.#decoder === null &&
+      this.#whole === null &&
+      this.announced > 0 &&
+      this.announced <= preparedBytesMax
+    ) {
       this.#gather();
     }
     this.#flow();
@@ -221,6 +238,12 @@ export class BodyReader implements DecoderEvents {
   }
 
   #shift(): Uint8Array | null {
+    if (this.#whole !== null) {
+      if (this.#wholeTaken === this.#wholeLength) return null;
+      const part = this.#whole.subarray(this.#wholeTaken, this.#wholeLength);
+      this.#wholeTaken = this.#wholeLength;
+      return part;
+    }
     const piece = this.#first;
     if (piece === null) return null;
     this.#first = null;
@@ -242,6 +265,7 @@ export class BodyReader implements DecoderEvents {
     this.#used = true;
     this.#first = null;
     this.#more = null;
+    this.#whole = null;
     this.#unreadBytes = 0;
     const exchange = this.#exchange;
     if (exchange === null) return;
