@@ -45,18 +45,20 @@ const result = await fuzzer.run({
   runs,
   from: whole('from'),
   failuresMax: whole('failures'),
+  found: ({ index, input, reason }) => {
+    console.log(`\nmessage ${index}: ${reason}\n${JSON.stringify(input)}`);
+    console.log(
+      `replay: node scripts/fuzz.mjs ${fuzzer.name} --seed ${seed} --from ${index} --runs 1`,
+    );
+  },
   progress: (done) => {
     const seconds = (performance.now() - started) / 1000;
-    console.log(`${done} messages, ${Math.round(done / seconds)} per second`);
+    console.log(
+      `${done} messages, ${Math.round(done / seconds)} per second, ${Math.round(process.memoryUsage().rss / 2 ** 20)} MB`,
+    );
   },
 });
 const seconds = (performance.now() - started) / 1000;
-for (const { index, input, reason } of result.failures) {
-  console.log(`\nmessage ${index}: ${reason}\n${JSON.stringify(input)}`);
-  console.log(
-    `replay: node scripts/fuzz.mjs ${fuzzer.name} --seed ${seed} --from ${index} --runs 1`,
-  );
-}
 for (const [why, times] of Object.entries(result.explained).sort((a, b) => b[1] - a[1])) {
   console.log(`explained ${times} times: ${why}`);
 }

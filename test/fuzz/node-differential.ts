@@ -242,6 +242,7 @@ async function run(kind: Kind, options: FuzzOptions): Promise<FuzzResult> {
           input: text,
           reason: `${reason} (${error}, node:http ${theirs.code || 'no error'})`,
         });
+        options.found?.(result.failures.at(-1)!);
       }
     }
     if (result.failures.length >= options.failuresMax) break;

@@ -154,6 +154,7 @@ export function runAgainstReference(
     result.runs++;
     if (reason !== '') {
       result.failures.push({ index: i, input, reason });
+      options.found?.(result.failures.at(-1)!);
       if (result.failures.length >= options.failuresMax) break;
     }
     if ((i & 0xffff) === 0xffff) options.progress?.(result.runs);

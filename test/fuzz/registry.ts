@@ -15,6 +15,8 @@ export interface FuzzOptions {
   failuresMax: number;
   /** Called now and then with the number of messages done. */
   progress?: (done: number) => void;
+  /** Called with each failure as it is found, so that a long run shows it at once. */
+  found?: (failure: Failure) => void;
 }
 
 export interface Failure {
