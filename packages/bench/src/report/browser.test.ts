@@ -164,6 +164,19 @@ for (const scheme of ['light', 'dark'] as const) {
   });
 }
 
+test('printed from a dark screen it is black on white and no column is cut off', {
+  skip,
+}, async () => {
+  const { page } = await open(720, 'dark');
+  await page.emulateMedia({ media: 'print', colorScheme: 'dark' });
+  const [width, ground] = (await page.evaluate(
+    '[document.documentElement.scrollWidth, getComputedStyle(document.body).backgroundColor]',
+  )) as [number, string];
+  assert.ok(width <= 720, `${width} px wide`);
+  assert.equal(ground, 'rgb(255, 255, 255)');
+  await page.context().close();
+});
+
 test('a click on a head sorts the league table, figures as figures', { skip }, async () => {
   const { page } = await open(1280, 'light');
   const column = () =>

@@ -59,9 +59,10 @@ h2{font-size:20px;margin-top:44px}
 .wide{display:none}.narrow{display:block}
 }
 @media print{
-body{font-size:11pt}main,header,footer{max-width:none}
+body{font-size:10pt}main,header,footer{max-width:none}
 figure,tr,.questions>div{break-inside:avoid}h2,h3{break-after:avoid}
-.scroll{overflow:visible;border:0}table{font-size:7.5pt}th,td{padding:3px 4px}
+.scroll{overflow:visible;border:0}table{font-size:7pt}th,td{padding:2px 3px;white-space:normal}th small,td small{font-size:85%}
+#league{font-size:5.8pt}#league td.n,#league td small{white-space:nowrap}
 .raw details:not([open]){display:none}
 }`;
 

@@ -8,7 +8,7 @@ import {
   RPS,
   type StudyAnalysis,
 } from '../../stats/index.ts';
-import { percent, ratioWithInterval } from '../format.ts';
+import { percent, ratio, ratioWithInterval } from '../format.ts';
 import {
   absentChart,
   axisBottom,
@@ -78,7 +78,8 @@ const arrow = (x: number, y: number, direction: 1 | -1, colour: string): string 
 
 function describe(headline: CellAnalysis): string {
   const rows = [...headline.versusBest.cpu.values()].map(
-    ({ a, ratio, interval, outcome }) => `${a} ${ratioWithInterval(ratio, interval)} ${outcome}`,
+    ({ a, ratio: value, interval, outcome }) =>
+      `${a} ${ratioWithInterval(value, interval)} ${outcome}`,
   );
   return `CPU per request relative to ${headline.best.cpu}: ${rows.join('; ')}.`;
 }
@@ -98,8 +99,11 @@ function panel(
     Math.max(...rows.map(({ a }) => textWidth(a)), textWidth(best)) + 20,
     width * 0.38,
   );
+  // On a phone the bar alone shows the interval: its figures stand in the table.
+  const shown = (row: Comparison) =>
+    width > 420 ? ratioWithInterval(row.ratio, row.interval) : ratio(row.ratio);
   const valueWidth = Math.max(
-    ...rows.map((row) => textWidth(ratioWithInterval(row.ratio, row.interval), 11.5)),
+    ...rows.map((row) => textWidth(shown(row), 11.5)),
     textWidth('reference'),
   );
   const box: Box = {
@@ -108,10 +112,10 @@ function panel(
     right: left + width - valueWidth - 8,
     bottom: top + 56 + (rows.length + 1) * ROW,
   };
-  const spans = rows.flatMap(({ ratio, interval }) => [
-    ratio,
-    interval?.low ?? ratio,
-    interval?.high ?? ratio,
+  const spans = rows.flatMap(({ ratio: value, interval }) => [
+    value,
+    interval?.low ?? value,
+    interval?.high ?? value,
   ]);
   const edge = Math.exp(headline.band[metric.id]);
   const [low, high] = range(spans, edge);
@@ -160,7 +164,7 @@ function panel(
       drawn,
       `${row.a}: ${label}, ${row.outcome} (${row.reason}), ${row.rounds} rounds`,
     );
-    body += text(left + width - 2, y + 4, label, palette, {
+    body += text(left + width - 2, y + 4, shown(row), palette, {
       anchor: 'end',
       size: 11.5,
       fill: row.outcome === 'tied' || row.outcome === 'undecided' ? palette.soft : palette.text,
