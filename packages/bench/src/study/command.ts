@@ -166,7 +166,7 @@ export function registerStudy(program: Command): void {
       '--audit <mode>',
       'auto or off: the fairness audit before the first round (default auto)',
     )
-    .option('--generator <name>', 'onehop, oha or wrk (default onehop)')
+    .option('--generator <name>', 'onehop or oha (default onehop)')
     .option('--upstream <kind>', 'fast, or study: the API program a second time (default fast)')
     .option('--cell-limit <time>', 'time limit of one run (default 600ms; 10s with --full)')
     .option('--warmup <time>', 'warm-up before each run (default 250ms)')

@@ -45,13 +45,13 @@ export async function findPython(
   const names = [...found.peers.map(({ name }) => name), ...found.leftOut];
   if (options.python === 'off') return absent(names, [`${names.join(', ')}: --python off`]);
   if (!isAskedFor(options, names)) return absent(names, []);
-  if (found.reason !== null) {
+  // Whoever names an environment of their own looks after it.
+  if (found.reason !== null && process.env['ONEHOP_PYTHON_VENV'] === undefined) {
     const failure = await makeEnvironment(children, progress);
     found = await pythonPeers();
-    if (found.reason !== null) {
-      return absent(names, [`${names.join(', ')}: ${failure ?? found.reason}`]);
-    }
+    if (failure !== null) found = { ...found, reason: failure };
   }
+  if (found.reason !== null) return absent(names, [`${names.join(', ')}: ${found.reason}`]);
   const source = pythonSource();
   return {
     items: found.peers.map((peer) => ({

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { findBun } from 'onehop/cli/find-bun';
 import { readOhaDirectory } from '../load/index.ts';
 import { readResults } from '../results/index.ts';
 
@@ -35,9 +36,13 @@ interface Run {
 
 /** Starts the command; every process it starts inherits the mark, so that none can hide. */
 function start(...args: string[]): Run {
+  return startWith({}, ...args);
+}
+
+function startWith(env: Record<string, string>, ...args: string[]): Run {
   const mark = randomUUID();
   const child = spawn(process.execPath, [cli, 'bench', 'study', ...args], {
-    env: { ...process.env, ONEHOP_TEST_MARK: mark },
+    env: { ...process.env, ...env, ONEHOP_TEST_MARK: mark },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let [out, err] = ['', ''];
@@ -174,6 +179,34 @@ test('when the study itself is killed its processes end too', linux, async () =>
   await assertNoneLeft(run.mark);
 });
 
+test(
+  'the API runs on Bun when asked to',
+  findBun() === null ? { skip: 'no Bun' } : {},
+  async () => {
+    const out = join(scratch, 'bun');
+    const run = start(...tiny, '--runtime', 'bun', '--rounds', '1', '--out', out);
+    assert.ok([0, 3, 4].includes((await run.exited) ?? -1), run.stderr());
+    const { entries, measurements } = readResults(join(out, 'results.json'));
+    const ids = entries.filter(({ role }) => role === 'contestant').map(({ id }) => id);
+    assert.deepEqual(ids, ['node-http@bun']);
+    assert.equal(measurements.find(({ entry }) => entry === 'node-http@bun')?.valid, 60);
+  },
+);
+
+test('without Python the study says which peers are left out and goes on', async () => {
+  const out = join(scratch, 'no-python');
+  const run = startWith(
+    { ONEHOP_PYTHON_VENV: join(scratch, 'nowhere') },
+    ...[...tiny, '--python', 'auto', '--clients', 'node-http,httpx', '--rounds', '1'],
+    ...['--out', out],
+  );
+  assert.ok([0, 3, 4].includes((await run.exited) ?? -1), run.stderr());
+  const { entries, leftOut, measurements } = readResults(join(out, 'results.json'));
+  assert.match(leftOut.join(), /httpx.*virtual environment is missing/);
+  assert.ok(!entries.some(({ contestant }) => contestant === 'httpx'));
+  assert.ok(measurements.some(({ entry }) => entry === 'node-http'));
+});
+
 const refused: [string, string[], RegExp][] = [
   [
     'an unknown client',
@@ -181,6 +214,11 @@ const refused: [string, string[], RegExp][] = [
     /no client "axois"; did you mean axios\? \(known: /,
   ],
   ['a nonsense number', ['-n', 'lots'], /-n takes a whole number from 1 to \d+, not "lots"/],
+  [
+    'a generator that tells too little',
+    ['--generator', 'wrk', '--open-loop', 'off'],
+    /wrk tells too few/,
+  ],
   ['a nonsense list', ['-c', '10,,20'], /-c takes a list such as a,b,c, not "10,,20"/],
 ];
 

@@ -2,7 +2,6 @@
 import { findBun } from 'onehop/cli/find-bun';
 import { runAudit } from '../audit/index.ts';
 import { CliError } from '../cli-error.ts';
-import { type LoadResult, spawnLoad } from '../load/index.ts';
 import {
   type Cell,
   type Entry,
@@ -15,6 +14,7 @@ import { loadCatalogue } from './catalogue.ts';
 import { buildCells } from './cells.ts';
 import { Children } from './children.ts';
 import { buildEntries, buildTasks, checkClientNames } from './entries.ts';
+import { createLoader } from './generators.ts';
 import type { StudyOptions } from './options.ts';
 import { findPython, type PythonSetup } from './peers.ts';
 import { createProgress, type Progress, type ProgressTarget } from './progress.ts';
@@ -67,14 +67,14 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
     checkClientNames(options.clients, catalogue.knownNames);
     const entries = buildEntries(options, catalogue);
     const cells = buildCells(options);
-    const generator = generatorName(options, bunVersion);
-    const results = emptyResults(request, entries, cells, generator, bunVersion, python);
+    const loader = createLoader(options, bunVersion, children, stopped);
+    const results = emptyResults(request, entries, cells, loader.name, bunVersion, python);
     if (stored !== null) takeOver(results, stored);
     const context: SessionContext = {
       children,
       upstreams: new Upstreams(children, options, bun),
       options,
-      runLoad: loader(options, stopped),
+      runLoad: loader.run,
     };
     await audit(results, options, progress, stopped);
     const rounds = new Rounds({
@@ -105,20 +105,6 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
 function timeLeftMs({ options, startedMs }: StudyRequest): number | null {
   if (options.budgetMs === null) return null;
   return options.budgetMs - REPORT_MS - (performance.now() - startedMs);
-}
-
-function generatorName(options: StudyOptions, bunVersion: string | null): string {
-  if (options.generator !== 'onehop') return options.generator;
-  return bunVersion === null
-    ? `onehop load on node ${process.versions.node}`
-    : `onehop load on bun ${bunVersion}`;
-}
-
-function loader(options: StudyOptions, signal: AbortSignal): SessionContext['runLoad'] {
-  if (options.generator !== 'onehop') {
-    throw new CliError(`--generator ${options.generator} is not available`);
-  }
-  return (plan): Promise<LoadResult> => spawnLoad(plan, { signal });
 }
 
 function emptyResults(
