@@ -10,6 +10,8 @@ import { Worker } from 'node:worker_threads';
 const WAKE_MS = 0.07;
 const SPIN_MS_MAX = 0.12;
 const SPIN_SHARE = 0.2;
+/** A wake-up that got lost on a starved machine is made up for after this long at most. */
+const WATCHDOG_MS = 4;
 /** A thread that does not start in this time is done without. */
 const READY_MS = 5_000;
 
@@ -46,6 +48,7 @@ class ThreadPacer implements Pacer {
   private dueMs: () => number = () => 0;
   private wake: () => void = () => {};
   private stopped = false;
+  private watchdog: NodeJS.Timeout | null = null;
   /** The instant the thread sleeps for. */
   private armedForMs = Number.NaN;
   private readonly step: () => void;
@@ -67,6 +70,11 @@ class ThreadPacer implements Pacer {
     this.nowMs = nowMs;
     this.dueMs = dueMs;
     this.wake = wake;
+    this.watchdog = setInterval(() => {
+      if (this.dueMs() > this.nowMs()) return;
+      this.armedForMs = Number.NaN;
+      this.advance();
+    }, WATCHDOG_MS);
     this.advance();
   }
 
@@ -92,6 +100,7 @@ class ThreadPacer implements Pacer {
   stop(): void {
     if (this.stopped) return;
     this.stopped = true;
+    if (this.watchdog !== null) clearInterval(this.watchdog);
     Atomics.store(this.words, 1, 1);
     Atomics.add(this.words, 0, 1);
     Atomics.notify(this.words, 0);

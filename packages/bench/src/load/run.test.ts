@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { CliError } from '../cli-error.ts';
@@ -207,5 +211,26 @@ test('a parent that draws slowly disturbs nothing: progress is rare and one-way'
     assert.ok(result.latencyMs.p50 < 60, `p50 ${result.latencyMs.p50}`);
   } finally {
     server.kill('SIGKILL');
+  }
+});
+
+test('requests go over a Unix socket', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'onehop-unix-'));
+  const path = join(folder, 'u.sock');
+  const server = createServer((_request, response) => response.end('hello'));
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  try {
+    const plan = {
+      requests: 20,
+      connections: 2,
+      unixSocket: path,
+      expectBody: Buffer.from('hello'),
+    };
+    const result = await runLoad(defaultPlan('http://any.invalid/', plan));
+    assert.equal(result.valid, 20);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+    rmSync(folder, { recursive: true });
   }
 });
