@@ -216,8 +216,10 @@ export function clientContract(name: string, makeTransport: () => Transport): vo
       'bytes behind a response',
       (peer) => peer.send(`${ok('x')}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`),
       async (fixture) => {
+        const startMs = fixture.transport.clock.nowMs();
         assert.equal((await fixture.run()).body, 'x');
         await fixture.until(() => fixture.server.openPeers === 0);
+        assert.ok(fixture.transport.clock.nowMs() - startMs < 2000, 'it only retired');
         assert.equal((await fixture.run()).body, 'x');
         assert.equal(fixture.server.peers.length, 2);
       },
