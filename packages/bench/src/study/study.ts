@@ -1,6 +1,5 @@
 /** A whole study: set-up, rounds, report. */
 import { findBun } from 'onehop/cli/find-bun';
-import { runAudit } from '../audit/index.ts';
 import { CliError } from '../cli-error.ts';
 import {
   type Cell,
@@ -10,6 +9,7 @@ import {
   type StudyResults,
 } from '../results/index.ts';
 import { analyseStudy } from '../stats/index.ts';
+import { AUDIT_MS_MAX, auditEntries } from './audit.ts';
 import { loadCatalogue } from './catalogue.ts';
 import { buildCells } from './cells.ts';
 import { Children } from './children.ts';
@@ -26,7 +26,6 @@ import { Upstreams } from './upstreams.ts';
 
 /** Kept back from the budget for statistics, charts and writing. */
 const REPORT_MS = 15_000;
-const AUDIT_MS_MAX = 20_000;
 const BOOTSTRAP_RESAMPLES = 10_000;
 const CONFIDENCE = 0.95;
 const EQUIVALENCE_MIN = 0.03;
@@ -173,7 +172,6 @@ function takeOver(results: StudyResults, { results: old }: StoredStudy): void {
   results.warnings.push(...old.warnings.filter((warning) => warning !== INTERRUPTED));
 }
 
-/** All runtimes side by side: an audit mostly waits. Its verdicts are part of the report. */
 async function audit(
   results: StudyResults,
   options: StudyOptions,
@@ -181,31 +179,15 @@ async function audit(
   signal: AbortSignal,
 ): Promise<void> {
   if (results.audit.length > 0 || options.audit === 'off' || signal.aborted) return;
-  progress.doing('fairness audit');
-  // A study with a budget is about measuring; the audit must leave it most of the time.
+  progress.note('auditing the clients for fairness');
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), AUDIT_MS_MAX);
   if (options.budgetMs === null) clearTimeout(timer);
   const either = AbortSignal.any([signal, limit.signal]);
-  const contestants = results.entries.filter(({ role }) => role === 'contestant');
-  const ids = new Set(contestants.map(({ id }) => id));
-  const runtimes = [...new Set(contestants.map(({ runtime }) => runtime))];
-  const audits = runtimes.map(async (runtime) => {
-    const names = contestants
-      .filter((entry) => entry.runtime === runtime)
-      .map(({ contestant }) => contestant);
-    try {
-      return await runAudit({ runtimes: [runtime], names, signal: either });
-    } catch (error) {
-      const late = `the fairness audit on ${runtime} was broken off after ${AUDIT_MS_MAX / 1000} s`;
-      const reason = limit.signal.aborted ? late : (error as Error).message;
-      if (!signal.aborted) results.warnings.push(reason);
-      return [];
-    }
-  });
-  const found = (await Promise.all(audits)).flat();
+  const outcome = await auditEntries(results.entries, either);
   clearTimeout(timer);
-  results.audit.push(...found.filter(({ entry }) => ids.has(entry)));
+  results.audit.push(...outcome.results);
+  if (!signal.aborted) results.warnings.push(...outcome.warnings);
 }
 
 /** Whether no pair of the headline cell is undecided any more. */
