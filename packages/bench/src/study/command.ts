@@ -157,7 +157,7 @@ export function registerStudy(program: Command): void {
       'offered requests/s of the open-loop runs, or off (default 1000)',
     )
     .option('--rounds <n>', 'rounds at most; without --budget every run is made in each of them')
-    .option('--budget <time>', 'time for everything, for example 10m (default 215s)')
+    .option('--budget <time>', 'time for everything, for example 10m (default 222s)')
     .option('--until-decided', 'add rounds while pairs are undecided and the budget lasts')
     .option('--seed <n>', 'seed of the shuffle (default: drawn and written down)')
     .option('--runtime <name>', 'runtime of the API process: node, bun or both (default both)')

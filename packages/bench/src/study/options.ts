@@ -41,7 +41,7 @@ export interface StudyOptions {
 
 export const FULL_REQUESTS = [500, 1000, 2000, 2500, 5000, 7500, 10000];
 export const FULL_CONNECTIONS = [2, 10, 20, 25, 50, 100, 200, 400, 600, 800, 1000];
-export const DEFAULT_BUDGET_MS = 215_000;
+export const DEFAULT_BUDGET_MS = 222_000;
 /** More than this many requests or connections is taken for a slip of the keyboard. */
 const REQUESTS_MAX = 100_000_000;
 const CONNECTIONS_MAX = 20_000;

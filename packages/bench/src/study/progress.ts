@@ -51,8 +51,6 @@ class State {
   doing = 'starting';
   measurements = 0;
   last: Measurement[] = [];
-  /** Cheapest shared contestant so far. */
-  best: Measurement | null = null;
   readonly timeLeftMs: () => number | null;
 
   constructor(timeLeftMs: () => number | null) {
@@ -67,6 +65,7 @@ class State {
   headline(): string {
     const left = this.timeLeftMs();
     const time = `${clockText(performance.now() - this.startedMs)} gone`;
+    if (this.rounds === 0) return `setting up, ${time}`;
     return `round ${this.round + 1} of ${this.rounds}, process ${Math.min(this.blocksDone + 1, this.blocks)} of ${this.blocks}, ${time}${left === null ? '' : `, at most ${clockText(left)} left`}`;
   }
 }

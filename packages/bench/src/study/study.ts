@@ -25,7 +25,7 @@ import type { StoredStudy, StudyStore } from './store.ts';
 import { Upstreams } from './upstreams.ts';
 
 /** Kept back from the budget for statistics, charts and writing. */
-const REPORT_MS = 15_000;
+const REPORT_MS = 12_000;
 const BOOTSTRAP_RESAMPLES = 10_000;
 const CONFIDENCE = 0.95;
 const EQUIVALENCE_MIN = 0.03;
