@@ -103,7 +103,12 @@ function isHost(text: string, needsPort: boolean): boolean {
 }
 
 function isPath(text: string): boolean {
-  return /^(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*$/.test(text) && !/%00/.test(text);
+  const [, path, query] = /^([^?]*)(.*)$/.exec(text)!;
+  return (
+    /^(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*$/.test(path!) &&
+    /^(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?^`{|}\\[\]]|%[0-9A-Fa-f]{2})*$/.test(query!) &&
+    !/%00/.test(text)
+  );
 }
 
 function isTargetFor(method: string, target: string): boolean {

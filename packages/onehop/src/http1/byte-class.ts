@@ -7,14 +7,17 @@
 export const TOKEN = 1;
 /** Field value: HTAB, SP, visible ASCII and obs-text; no other control (RFC 9110 section 5.5). */
 export const VALUE = 2;
-/** Request target: what RFC 3986 allows in a URI, brackets of an IPv6 host included, without `#`. */
+/**
+ * Request target up to the query: what RFC 3986 allows in a URI, brackets of an IPv6 host included,
+ * without `?` and `#`.
+ */
 export const TARGET = 4;
 /** Host name or IPv4 address: letters, digits, `-`, `.`, `_`, `~`. */
 export const HOST = 8;
 /** Quoted string of a chunk extension, without `"` and `\` (RFC 9110 section 5.6.4). */
 export const QUOTED = 16;
 export const DIGIT = 32;
-/** Targets to be sent: also what the WHATWG URL serialiser leaves alone but RFC 3986 forbids. */
+/** Queries, and targets to be sent: also what the WHATWG URL serialiser leaves alone. */
 export const TARGET_LOOSE = 64;
 
 export const HTAB = 0x09;
@@ -32,7 +35,8 @@ function build(): Uint8Array {
     for (let i = 0; i < text.length; i++) table[text.charCodeAt(i)]! |= flag;
   };
   mark(`${alpha + digits}!#$%&'*+-.^_\`|~`, TOKEN);
-  mark(`${alpha + digits}-._~!$&'()*+,;=:@/?%`, TARGET | TARGET_LOOSE);
+  mark(`${alpha + digits}-._~!$&'()*+,;=:@/%`, TARGET | TARGET_LOOSE);
+  mark('?', TARGET_LOOSE);
   mark('[]', TARGET | TARGET_LOOSE);
   mark('^`{|}\\', TARGET_LOOSE);
   mark(`${alpha + digits}-._~`, HOST);

@@ -1,4 +1,4 @@
-import { BYTE_CLASS, CR, LF, SP, TARGET, TOKEN } from './byte-class.ts';
+import { BYTE_CLASS, CR, LF, SP, TARGET, TARGET_LOOSE, TOKEN } from './byte-class.ts';
 import { NEED_MORE } from './field-parser.ts';
 import { ConnectionOption, connectionOptions, readFramingFields } from './framing.ts';
 import { Framing, RequestHead } from './header-table.ts';
@@ -14,10 +14,13 @@ export const METHOD_BYTES_MAX = 32;
 /** Empty lines ignored before a request line (RFC 9112 section 2.2 asks for at least one). */
 const EMPTY_LINES_MAX = 1;
 
+const QUESTION = 0x3f;
+
 const Method = 0;
 const Target = 1;
-const Version = 2;
-const LineFeed = 3;
+const Query = 2;
+const Version = 3;
+const LineFeed = 4;
 
 /** `HTTP/` */
 const PREFIX = [0x48, 0x54, 0x54, 0x50, 0x2f];
@@ -119,6 +122,13 @@ export class RequestParser extends HeadAndBodyParser<RequestHead> {
     }
     if (this.state === Target) {
       while (at < stop && (classes[bytes[at]!]! & TARGET) !== 0) at++;
+      if (at < stop && bytes[at] === QUESTION) this.state = Query;
+      else if (at >= stop) return this.pause(at);
+    }
+    if (this.state === Query) {
+      while (at < stop && (classes[bytes[at]!]! & TARGET_LOOSE) !== 0) at++;
+    }
+    if (this.state === Target || this.state === Query) {
       if (at >= stop) return this.pause(at);
       if (bytes[at] !== SP || at === head.targetStart) {
         return requestLineError(bytes[at]!, ParseError.InvalidTarget);

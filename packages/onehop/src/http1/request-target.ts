@@ -95,13 +95,15 @@ function ipv4End(bytes: Uint8Array, start: number, end: number): number {
 }
 
 /**
- * Every `%` is followed by two hexadecimal digits, none encodes NUL, and there are no brackets, which
- * belong to hosts alone.
+ * Every `%` is followed by two hexadecimal digits and none encodes NUL. Brackets belong to hosts and,
+ * because the WHATWG URL serialiser leaves them alone there, to queries.
  */
 function isSoundPath(bytes: Uint8Array, start: number, end: number): boolean {
+  let inQuery = false;
   for (let at = start; at < end; at++) {
     const byte = bytes[at];
-    if (byte === OPEN_BRACKET || byte === CLOSE_BRACKET) return false;
+    if (byte === QUESTION) inQuery = true;
+    else if ((byte === OPEN_BRACKET || byte === CLOSE_BRACKET) && !inQuery) return false;
     if (byte !== PERCENT) continue;
     if (at + 2 >= end) return false;
     const high = HEX_VALUE[bytes[at + 1]!]!;
