@@ -54,14 +54,9 @@ const numbers = (text: string): number[] => text.split(',').map(Number);
 const rounds = Number(values.rounds);
 const baseline = values.baseline ?? (runtime === 'bun' ? 'builtin-fetch' : 'undici-request');
 
-/** Our fetch is compared as soon as the package has one. */
-const hasFetch = 'fetch' in (await import('onehop'));
 const names = (
   values.contenders?.split(',') ??
-  contenders
-    .filter((each) => each.runtimes.includes(runtime))
-    .filter((each) => each.name !== 'onehop-fetch' || hasFetch)
-    .map((each) => each.name)
+  contenders.filter((each) => each.runtimes.includes(runtime)).map((each) => each.name)
 ).filter((name) => name !== '');
 if (!names.includes(baseline)) names.push(baseline);
 

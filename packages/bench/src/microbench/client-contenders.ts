@@ -1,6 +1,6 @@
 /** The clients that `bench:client` compares: each gets one URL and reads the whole body. */
 import * as http from 'node:http';
-import { Client } from 'onehop';
+import { Client, fetch as ownFetch } from 'onehop';
 import { type Exchange, type ExchangeHandler, noFields, Origin } from 'onehop/client';
 import { Agent, type Dispatcher, Pool, request as undiciRequest } from 'undici';
 
@@ -249,8 +249,7 @@ const onehopFetch: Contender = {
     const url = `http://${host}:${port}${path}`;
     return {
       once: async () => {
-        const { fetch: ours } = (await import('onehop')) as unknown as { fetch: typeof fetch };
-        const response = await ours(url);
+        const response = await ownFetch(url);
         return { status: response.status, bytes: (await response.arrayBuffer()).byteLength };
       },
       close() {},

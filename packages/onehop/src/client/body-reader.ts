@@ -22,7 +22,7 @@ export class BodyReader implements DecoderEvents {
   #more: Uint8Array[] | null = null;
   #unreadBytes = 0;
   #ended = false;
-  #error: OnehopError | null = null;
+  #error: unknown = null;
   #used = false;
   /** A buffer of the announced length that is being filled, instead of pieces. */
   #whole: Buffer | null = null;
@@ -33,9 +33,14 @@ export class BodyReader implements DecoderEvents {
   #collectBytesMax = 0;
   #resolve: (() => void) | null = null;
   #decoder: BodyDecoder | null = null;
+  /** Codings to undo from the first byte on. */
+  #codings: readonly string[] | null = null;
+  #decodedBytesMax = 0;
   #exchange: Exchange | null = null;
   /** Value of Content-Length, or -1. */
   readonly announced: number;
+  /** Told at once when the body fails; a reader who waits in `next` or `collect` hears it anyway. */
+  failed: ((error: unknown) => void) | null = null;
 
   constructor(exchange: Exchange | null, announced: number) {
     this.#exchange = exchange;
@@ -49,13 +54,16 @@ export class BodyReader implements DecoderEvents {
 
   /** Undo these content codings; before the first byte. */
   decode(codings: readonly string[], bytesMax: number): void {
-    this.#decoder = new BodyDecoder(codings, bytesMax, this);
+    this.#codings = codings;
+    this.#decodedBytesMax = bytesMax;
   }
 
   // From the connection.
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
-    if (this.#decoder !== null) {
+    if (this.#codings !== null) {
+      // Made at the first byte: an empty body has no coding to undo.
+      this.#decoder ??= new BodyDecoder(this.#codings, this.#decodedBytesMax, this, bytes[start]!);
       const copy = Buffer.from(bytes.subarray(start, end));
       if (!this.#decoder.write(copy)) this.#exchange?.pause();
       return;
@@ -84,12 +92,14 @@ export class BodyReader implements DecoderEvents {
     else this.#finish();
   }
 
-  onError(error: OnehopError): void {
+  /** The body fails with `error`: what the exchange failed with, or a caller's reason to abort. */
+  onError(error: unknown): void {
     if (this.#ended || this.#error !== null) return;
-    this.#error = error;
+    this.#error = error ?? new OnehopError('ABORTED', 'the exchange was aborted');
     this.#exchange = null;
     this.#decoder?.destroy();
     this.#wake();
+    this.failed?.(this.#error);
   }
 
   // From the decoder.
@@ -195,7 +205,7 @@ export class BodyReader implements DecoderEvents {
     if (this.#ended || this.#error !== null) return;
     this.#collecting = true;
     if (
-      this.#decoder === null &&
+      this.#codings === null &&
       this.#whole === null &&
       this.announced > 0 &&
       this.announced <= preparedBytesMax
@@ -269,13 +279,23 @@ export class BodyReader implements DecoderEvents {
     this.#unreadBytes = 0;
     const exchange = this.#exchange;
     if (exchange === null) return;
-    if (this.#decoder === null && this.announced >= 0 && this.announced <= drainBytesMax) {
+    if (this.#codings === null && this.announced >= 0 && this.announced <= drainBytesMax) {
       this.#collecting = true;
       this.#collectBytesMax = drainBytesMax;
       exchange.resume();
       return;
     }
     exchange.abort();
+  }
+
+  /** Drops the rest and ends the exchange, however little is left. */
+  abort(reason?: unknown): void {
+    this.#used = true;
+    this.#first = null;
+    this.#more = null;
+    this.#whole = null;
+    this.#unreadBytes = 0;
+    this.#exchange?.abort(reason);
   }
 }
 

@@ -50,6 +50,20 @@ export interface ClientRequest extends RequestOptions {
   url: string | URL;
 }
 
+/** @internal The parts of a client that another face of it needs. */
+export interface ClientCore {
+  readonly options: ClientOptions;
+  readonly baseUrl: string | undefined;
+  /** The client's own header fields: name, value, name, value ... */
+  readonly defaultPairs: readonly string[];
+  /** The target of a URL on the origin used last that needs no parsing; else null. */
+  plainTarget(url: string): string | null;
+  /** The origin used last; only after `plainTarget` returned a target. */
+  lastOrigin(): Origin;
+  /** Errors: CLIENT_CLOSED. */
+  originOf(url: RequestUrl): Origin;
+}
+
 const NO_OPTIONS: RequestOptions = {};
 /** Beyond this many origins those without connections are forgotten. */
 const originsMax = 1000;
@@ -80,6 +94,7 @@ export class Client {
   #lastOrigin: Origin | null = null;
   #lastKey = '';
   #closed = false;
+  #core: ClientCore | null = null;
   /** No option of the client asks for more than the short way can do. */
   readonly #isPlain: boolean;
 
@@ -268,6 +283,19 @@ export class Client {
         signal.addEventListener('abort', pending.onAbort, { once: true });
       }
     });
+  }
+
+  /** @internal What the fetch face builds on; see `ClientCore`. */
+  get core(): ClientCore {
+    this.#core ??= {
+      options: this.#options,
+      baseUrl: this.#baseText,
+      defaultPairs: this.#defaultPairs,
+      plainTarget: (url) => this.#plainTarget(url),
+      lastOrigin: () => this.#lastOrigin!,
+      originOf: (url) => this.#originOf(url),
+    };
+    return this.#core;
   }
 
   #originOf(url: RequestUrl): Origin {

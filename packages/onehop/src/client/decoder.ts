@@ -45,11 +45,20 @@ export class BodyDecoder {
   #bytes = 0;
   #over = false;
 
-  constructor(codings: readonly string[], bytesMax: number, events: DecoderEvents) {
+  /** `firstByte` of the body tells `deflate` without the zlib wrapper, which some servers send. */
+  constructor(
+    codings: readonly string[],
+    bytesMax: number,
+    events: DecoderEvents,
+    firstByte: number,
+  ) {
     this.#events = events;
     this.#bytesMax = bytesMax;
     // The last coding in the field was applied last, so it is undone first.
     this.#chain = [...codings].reverse().map((name) => CREATORS.get(name)!());
+    if (codings[codings.length - 1] === 'deflate' && (firstByte & 15) !== 8) {
+      this.#chain[0] = zlib.createInflateRaw();
+    }
     this.#first = this.#chain[0]!;
     let last = this.#first;
     for (const next of this.#chain.slice(1)) {

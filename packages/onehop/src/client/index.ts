@@ -3,6 +3,8 @@
 export type { BodySource } from './body-pump.ts';
 export { Client, type ClientOptions, type ClientRequest } from './client.ts';
 export { type Exchange, Stage } from './exchange.ts';
+export { createFetch, fetch } from './fetch.ts';
+export type { Fetch, FetchInit, OnehopInit } from './fetch-types.ts';
 export { ResponseHeaders } from './headers.ts';
 export {
   authorityOf,

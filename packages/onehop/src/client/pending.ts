@@ -71,7 +71,7 @@ export const responseHandler: ExchangeHandler = {
     // A caller's own reason comes back as it is, as with fetch.
     const shown = error.code === 'ABORTED' && pending.signal?.aborted ? abortReason(error) : error;
     if (pending.response === null) pending.reject(shown);
-    else pending.response.reader.onError(shown as OnehopError);
+    else pending.response.reader.onError(shown);
   },
   onDrain(exchange) {
     (exchange.context as Pending).pump?.onDrain(exchange);

@@ -41,14 +41,20 @@ export function nextHop(
   if (location === null) return null;
   try {
     if (left <= 0) throw failed('too many redirects');
-    return follow(hop, status, location, bodyReplayable);
+    return redirectedHop(hop, status, location, bodyReplayable);
   } catch (error) {
     response.discard();
     throw error;
   }
 }
 
-function follow(hop: Hop, status: number, location: string, bodyReplayable: boolean): Hop {
+/** As {@link nextHop}, for a response that is known to be a redirect with a Location. */
+export function redirectedHop(
+  hop: Hop,
+  status: number,
+  location: string,
+  bodyReplayable: boolean,
+): Hop {
   let url: RequestUrl;
   try {
     url = parseRequestUrl(location, hop.url.origin + hop.url.target);

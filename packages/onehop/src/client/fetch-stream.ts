@@ -1,0 +1,142 @@
+/** Response bodies of the fetch face as web streams. */
+import type { UnderlyingByteSource } from 'node:stream/web';
+
+import { OnehopError } from '../core/index.ts';
+import type { BodyReader } from './body-reader.ts';
+
+type Controller = ReadableByteStreamController;
+
+/** What a body read fails with: a caller's own reason as it is, else as the standard wants it. */
+export function bodyError(error: unknown): unknown {
+  return error instanceof OnehopError ? new TypeError('terminated', { cause: error }) : error;
+}
+
+/** The bytes in a buffer of their own, which a stream may transfer and a caller may keep. */
+export function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = bytes;
+  return bytes.byteLength === buffer.byteLength && buffer instanceof ArrayBuffer
+    ? new Uint8Array(buffer)
+    : new Uint8Array(bytes);
+}
+
+/** Tells whether anything was asked of a stream. */
+export interface StreamSource {
+  readonly stream: ReadableStream<Uint8Array>;
+  disturbed: boolean;
+}
+
+/** The body as it comes from the connection; the server is held up while nobody reads. */
+export class ReaderSource implements StreamSource {
+  readonly type = 'bytes';
+  readonly stream: ReadableStream<Uint8Array>;
+  disturbed = false;
+  readonly #reader: BodyReader;
+  readonly #signal: AbortSignal | null;
+  #controller!: Controller;
+
+  constructor(reader: BodyReader, signal: AbortSignal | null) {
+    this.#reader = reader;
+    this.#signal = signal;
+    reader.take();
+    reader.failed = (error) => this.#controller.error(bodyError(error));
+    this.stream = byteStream(this);
+    if (signal?.aborted && !reader.complete) this.#controller.error(signal.reason);
+  }
+
+  start(controller: Controller): void {
+    this.#controller = controller;
+  }
+
+  async pull(controller: Controller): Promise<void> {
+    this.disturbed = true;
+    try {
+      let piece = await this.#reader.next();
+      while (piece !== null && piece.length === 0) piece = await this.#reader.next();
+      if (this.#signal?.aborted) {
+        controller.error(this.#signal.reason);
+      } else if (piece === null) {
+        controller.close();
+        (controller.byobRequest as { respond(bytes: number): void } | null)?.respond(0);
+      } else controller.enqueue(ownBytes(piece));
+    } catch (error) {
+      controller.error(bodyError(error));
+    }
+  }
+
+  cancel(reason: unknown): void {
+    this.disturbed = true;
+    this.#reader.failed = null;
+    this.#reader.abort(reason);
+  }
+}
+
+/** One of two streams that share a body: `clone`. */
+export class BranchSource implements StreamSource {
+  readonly type = 'bytes';
+  readonly stream: ReadableStream<Uint8Array>;
+  disturbed = false;
+  readonly #from: ReadableStreamDefaultReader<Uint8Array>;
+
+  constructor(branch: ReadableStream<Uint8Array>) {
+    this.#from = branch.getReader();
+    this.stream = byteStream(this);
+  }
+
+  async pull(controller: Controller): Promise<void> {
+    this.disturbed = true;
+    const { done, value } = await this.#from.read();
+    if (done) {
+      controller.close();
+      (controller.byobRequest as { respond(bytes: number): void } | null)?.respond(0);
+    } else controller.enqueue(ownBytes(value));
+  }
+
+  cancel(reason: unknown): Promise<void> {
+    this.disturbed = true;
+    return this.#from.cancel(reason);
+  }
+}
+
+/** A stream whose content is gone: locked while it is still being read elsewhere. */
+export function spentStream(isOver: boolean): ReadableStream<Uint8Array> {
+  const stream = byteStream({
+    type: 'bytes',
+    start(controller) {
+      if (isOver) controller.close();
+    },
+  });
+  if (!isOver) stream.getReader();
+  return stream;
+}
+
+function byteStream(source: UnderlyingByteSource): ReadableStream<Uint8Array> {
+  return new ReadableStream(source, { highWaterMark: 0 });
+}
+
+/** Reads a stream to its end. Bound: `bytesMax`. */
+export async function readAll(
+  stream: ReadableStream<Uint8Array>,
+  bytesMax: number,
+): Promise<Uint8Array> {
+  const reader = stream.getReader();
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    pieces.push(value);
+    bytes += value.length;
+    if (bytes > bytesMax) {
+      const error = new OnehopError(
+        'RESPONSE_TOO_LARGE',
+        `the body is longer than ${bytesMax} bytes`,
+        {
+          phase: 'body',
+        },
+      );
+      void reader.cancel(error).catch(() => {});
+      throw bodyError(error);
+    }
+  }
+  return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces, bytes);
+}
