@@ -72,6 +72,8 @@ export interface OriginOptions {
   /** Share one per transport clock. */
   wheel?: DeadlineWheel | undefined;
   resolver?: Resolver | undefined;
+  /** Told how long opening each connection took: name, TCP, TLS. */
+  onConnect?: ((durationMs: number) => void) | undefined;
   /** Runs a callback at the end of the tick, to gather pipelined writes. Default `setImmediate`. */
   defer?: ((callback: () => void) => void) | undefined;
 }
@@ -130,6 +132,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly #sweepDeadline: Deadline;
   #sweepMs = 0;
   readonly #defer: (callback: () => void) => void;
+  readonly #onConnect: ((durationMs: number) => void) | null;
   readonly #flushList: Connection[] = [];
   readonly #flush = (): void => this.#flushAll();
   #pipeliningStopped = false;
@@ -171,6 +174,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#tls = secure ? tlsFor(address, options.tls) : undefined;
     this.#retries = options.retries ?? limits.retriesMax;
     this.#defer = options.defer ?? setImmediate;
+    this.#onConnect = options.onConnect ?? null;
     this.#sweepDeadline = new Deadline(this, 0);
     this.#pool = new Pool<Connection, Exchange>(
       {
@@ -251,6 +255,8 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   open(waiter: Exchange): Connection {
     const connection = new Connection(this, waiter.timeouts.connectTimeoutMs);
     this.#connections.add(connection);
+    // Overwritten by the pool once it is open.
+    if (this.#onConnect !== null) connection.openedAtMs = this.nowMs();
     connection.dial();
     return connection;
   }
@@ -291,6 +297,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   }
 
   connectionOpened(connection: Connection): void {
+    this.#onConnect?.(this.nowMs() - connection.openedAtMs);
     this.#pool.opened(connection);
     this.#armSweep(connection);
   }

@@ -114,6 +114,7 @@ export const ERRORS = {
   // Listening.
   ADDRESS_IN_USE: spec('internal', 500, 'never', 'Another process listens on that address.'),
   LISTEN_FAILED: spec('internal', 500, 'never', 'The listener could not be opened.'),
+  DRAINING: spec('internal', 503, 'never', 'The gateway shuts down and could wait no longer.'),
   INTERNAL: spec('internal', 500, 'never', 'A bug in onehop; please report it.'),
 } as const satisfies Record<string, ErrorSpec>;
 

@@ -48,6 +48,8 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   upgrade: string | undefined = undefined;
 
   path = '';
+  /** Of the caller; empty while no route was found. */
+  remoteAddress = '';
   requestId = '';
   model: string | null = null;
   route: RouteTable | null = null;
@@ -87,6 +89,8 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   uploadClosed = false;
 
   isEventStream = false;
+  /** Bytes of the stream came in this read that the observer has not heard of. */
+  unobserved = false;
   /** Last event of a stream, held until the end or a few ms (design rule 7). */
   tail: Uint8Array | null = null;
   /** Where in an SSE event the last byte sent was: comments may only stand between events. */
@@ -100,6 +104,11 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   firstByteMs = 0;
   lastByteMs = 0;
   cancelledMs = 0;
+  /** The request body was complete; 0 when it was not waited for. */
+  bodyEndMs = 0;
+  /** Time at upstreams so far, all attempts. */
+  upstreamMs = 0;
+  queueWaitMs = 0;
 
   timer: Deadline | null = null;
 

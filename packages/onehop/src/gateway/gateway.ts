@@ -1,5 +1,6 @@
 /** The gateway as a whole: listeners, the tables in force, reload and drain. */
-import { type Clock, DeadlineWheel, OnehopError } from '../core/index.ts';
+import type { Origin } from '../client/index.ts';
+import { type Clock, DeadlineWheel, OnehopError, type TimerHandle } from '../core/index.ts';
 import { createServer, type Server } from '../server/index.ts';
 import {
   type Listener,
@@ -14,6 +15,7 @@ import { HealthChecker } from './health.ts';
 import { type GatewayObserver, silentObserver } from './observer.ts';
 import {
   admitWaiting,
+  endExchange,
   failExchange,
   finish,
   onCallerGone,
@@ -32,6 +34,21 @@ export interface GatewayOptions {
   random?: () => number;
 }
 
+/** How a gateway ends; default: the `drain` of its configuration. */
+export interface DrainOptions {
+  announceMs?: number;
+  graceMs?: number;
+  idleMs?: number;
+}
+
+/** How often it is looked whether a member that was reloaded away is still needed. */
+const retireCheckMs = 500;
+/** Time for the errors that end what is left after the grace to be written. */
+const endingMs = 1000;
+
+const originsOf = (tables: Tables): Origin[] =>
+  [...tables.upstreams.values()].flatMap(({ members }) => members.map(({ origin }) => origin));
+
 export class Gateway {
   tables: Tables;
   readonly observer: GatewayObserver;
@@ -45,6 +62,9 @@ export class Gateway {
   readonly #reusePort: boolean;
   readonly #random: () => number;
   #checkers: HealthChecker[] = [];
+  /** Members that a reload left behind, until the last exchange of their tables is over. */
+  readonly #retired: { tables: Tables; origins: Origin[] }[] = [];
+  #retireTimer: TimerHandle | null = null;
   #closed: Promise<void> | null = null;
 
   constructor(config: GatewayConfig, options: GatewayOptions = {}) {
@@ -95,11 +115,30 @@ export class Gateway {
   }
 
   #environment() {
-    return { transport: this.transport, wheel: this.wheel, random: this.#random };
+    return {
+      transport: this.transport,
+      wheel: this.wheel,
+      random: this.#random,
+      onConnect: (upstream: string, durationMs: number) =>
+        this.observer.onConnect?.(upstream, durationMs),
+    };
   }
 
   nowMs(): number {
     return this.#clock.nowMs();
+  }
+
+  /**
+   * Whether callers should be sent here: listening, not draining, and at least one upstream has a
+   * target that is up. One dead upstream does not take the routes of the others out of service.
+   */
+  isReady(): boolean {
+    if (!this.ready) return false;
+    const nowMs = this.nowMs();
+    for (const upstream of this.tables.upstreams.values()) {
+      if (upstream.hasMemberUp(nowMs)) return true;
+    }
+    return false;
   }
 
   /** Opens every listener. Rejects with ADDRESS_IN_USE or LISTEN_FAILED; then nothing listens. */
@@ -137,17 +176,33 @@ export class Gateway {
     const old = this.tables;
     this.tables = new Tables(config, this.#environment(), old);
     this.#startChecks();
-    const kept = new Set(
-      [...this.tables.upstreams.values()].flatMap(({ members }) =>
-        members.map(({ origin }) => origin),
-      ),
-    );
-    for (const upstream of old.upstreams.values()) {
-      // Who waits in an old queue is let in by the old upstream when its exchanges end; a queue
-      // without any must not be forgotten.
-      admitWaiting(upstream);
-      for (const { origin } of upstream.members) if (!kept.has(origin)) void origin.close();
+    const kept = new Set(originsOf(this.tables));
+    // Who waits in an old queue is let in by the old upstream when its exchanges end; a queue
+    // without any must not be forgotten.
+    for (const upstream of old.upstreams.values()) admitWaiting(upstream);
+    const origins = originsOf(old).filter((origin) => !kept.has(origin));
+    if (origins.length === 0) return;
+    this.#retired.push({ tables: old, origins });
+    this.#closeRetired();
+  }
+
+  /** Closes what only older tables use once no open exchange has them: it may still be dispatched. */
+  #closeRetired(): void {
+    const used = new Set<Tables>();
+    this.server.forEachExchange(({ state }) => {
+      if (state !== undefined) used.add((state as GatewayExchange).tables);
+    });
+    for (let index = this.#retired.length - 1; index >= 0; index--) {
+      const { tables, origins } = this.#retired[index]!;
+      if (used.has(tables)) continue;
+      this.#retired.splice(index, 1);
+      for (const origin of origins) void origin.close();
     }
+    if (this.#retireTimer !== null) this.#clock.clearTimer(this.#retireTimer);
+    this.#retireTimer =
+      this.#retired.length === 0
+        ? null
+        : this.#clock.setTimer(() => this.#closeRetired(), retireCheckMs);
   }
 
   /** The exchange's timer: its place in the queue, the tail or the comments of its stream. */
@@ -155,6 +210,8 @@ export class Gateway {
     if (kind === timerKind.queue) {
       if (!exchange.queued) return;
       exchange.queued = false;
+      exchange.queueWaitMs = this.nowMs() - exchange.queuedMs;
+      exchange.upstream!.queue.remove(exchange);
       failExchange(
         exchange,
         new OnehopError('QUEUE_TIMEOUT', 'no place came free in time', { phase: 'queue' }),
@@ -168,19 +225,41 @@ export class Gateway {
     return errorBody(config.protocol, errorFacts(error, name, exchange.requestId));
   }
 
-  /** Readiness fails now; accepting stops after `announceMs`; open exchanges get `graceMs`. */
-  close(options: { announceMs?: number; graceMs?: number } = {}): Promise<void> {
+  /** The grace is over: streams end with an error event, who waits for an answer gets one. */
+  #endAll(): void {
+    this.server.forEachExchange(({ state }) => {
+      if (state !== undefined) endExchange(state as GatewayExchange);
+    });
+  }
+
+  /**
+   * Readiness fails now. Accepting goes on for `announceMs`; then every response says
+   * `Connection: close`, idle connections end after `idleMs`, and open exchanges get `graceMs`
+   * before they are ended with an error. Resolves when nothing is left.
+   */
+  close(options: DrainOptions = {}): Promise<void> {
     this.#closed ??= this.#shutDown(options);
     return this.#closed;
   }
 
-  async #shutDown(options: { announceMs?: number; graceMs?: number }): Promise<void> {
+  /** `close` was called. */
+  get draining(): boolean {
+    return this.#closed !== null;
+  }
+
+  async #shutDown(options: DrainOptions): Promise<void> {
     const { drain } = this.tables.config;
     this.ready = false;
     const announceMs = options.announceMs ?? drain.announceMs;
     if (announceMs > 0) await new Promise((resolve) => setTimeout(resolve, announceMs));
-    await this.server.close({ drainMs: options.graceMs ?? drain.graceMs });
+    const graceMs = options.graceMs ?? drain.graceMs;
+    const ending = this.#clock.setTimer(() => this.#endAll(), graceMs);
+    const idleMs = options.idleMs ?? drain.idleMs;
+    await this.server.close({ drainMs: graceMs + (graceMs > 0 ? endingMs : 0), idleMs });
+    this.#clock.clearTimer(ending);
     for (const checker of this.#checkers) checker.stop();
+    if (this.#retireTimer !== null) this.#clock.clearTimer(this.#retireTimer);
+    for (const { origins } of this.#retired) for (const origin of origins) origin.destroy();
     for (const upstream of this.tables.upstreams.values()) {
       for (const { origin } of upstream.members) origin.destroy();
     }

@@ -1,3 +1,5 @@
+export { AccessLog } from './access-log.ts';
+export { AdminServer, type AdminSources } from './admin.ts';
 export { type ListenAddress, parseListenAddress, type TargetAddress } from './config/address.ts';
 export { type ConfigProblem, type ConfigResult, checkConfig, parseConfig } from './config/load.ts';
 export {
@@ -9,5 +11,8 @@ export {
   type UpstreamConfig,
 } from './config/schema.ts';
 export type { GatewayExchange } from './exchange.ts';
-export { createGateway, Gateway, type GatewayOptions } from './gateway.ts';
+export { createGateway, type DrainOptions, Gateway, type GatewayOptions } from './gateway.ts';
 export { type GatewayObserver, silentObserver } from './observer.ts';
+export { MetricsObserver, type MetricsOptions, runtimeName } from './observer-metrics.ts';
+export { connectionsMaxFor, openFilesMax } from './process-gauges.ts';
+export { gatewayStatus, type ProcessFacts, type ReloadResult } from './status.ts';

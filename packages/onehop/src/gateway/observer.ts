@@ -17,6 +17,10 @@ export interface GatewayObserver {
   onEjection(upstream: Upstream, member: Member): void;
   /** Active probes changed their verdict. */
   onHealth(upstream: Upstream, member: Member, healthy: boolean): void;
+  /** The caller left while `exchange` was at the upstream, whose connection is closed now. */
+  onCancel?(exchange: GatewayExchange, nowMs: number): void;
+  /** A connection to a target of the upstream was opened in `durationMs`. */
+  onConnect?(upstream: string, durationMs: number): void;
   /** A bug: something threw where nothing may. */
   onInternalError(error: unknown): void;
 }

@@ -171,6 +171,7 @@ function takeRoute(exchange: GatewayExchange, head: RequestHead, found: Route): 
   exchange.timeouts = table.timeouts;
   const { tables, downstream } = exchange;
   const address = downstream.remoteAddress;
+  exchange.remoteAddress = address;
   const trusted = tables.trustedPeers.size > 0 && tables.trustedPeers.has(address);
   exchange.fields = requestFields(head, table.request, address, exchange.requestId, trusted);
   exchange.host =
@@ -274,10 +275,12 @@ export function onRequestEnd(exchange: GatewayExchange): void {
   exchange.requestEnded = true;
   switch (exchange.bodyPlan) {
     case BodyPlan.Collect:
+      exchange.bodyEndMs = exchange.gateway.nowMs();
       exchange.body = exchange.takePieces();
       admit(exchange);
       return;
     case BodyPlan.Scan:
+      exchange.bodyEndMs = exchange.gateway.nowMs();
       // No model to be found any more: routes without one may still match.
       resolveModel(exchange, exchange.scanner!.state === ScanState.Invalid);
       return;
@@ -392,9 +395,11 @@ export function admitWaiting(upstream: Upstream): void {
       upstream.queue.shift();
       continue;
     }
-    const member = upstream.pick(next.gateway.nowMs(), 0, next.keyHash);
+    const nowMs = next.gateway.nowMs();
+    const member = upstream.pick(nowMs, 0, next.keyHash);
     if (member === null) return;
     upstream.queue.shift();
+    next.queueWaitMs = nowMs - next.queuedMs;
     next.queued = false;
     next.disarm();
     next.admitted = true;
@@ -443,6 +448,7 @@ export function leaveMember(exchange: GatewayExchange, ok: boolean | null): void
   exchange.lastMember = member;
   member.pending--;
   const nowMs = exchange.gateway.nowMs();
+  exchange.upstreamMs += nowMs - exchange.dispatchedMs;
   if (ok === true) member.onSuccess();
   else if (ok === false && member.onFailure(nowMs, upstream.mayEject(member, nowMs))) {
     exchange.gateway.observer.onEjection(upstream, member);
@@ -589,17 +595,34 @@ export function onCallerGone(exchange: GatewayExchange, error: OnehopError): voi
   exchange.error ??= error;
   const upstream = exchange.upstreamExchange;
   if (upstream !== null && !upstream.done) {
-    exchange.cancelledMs = exchange.gateway.nowMs();
+    const { gateway } = exchange;
+    exchange.cancelledMs = gateway.nowMs();
     upstream.abort(error);
+    gateway.observer.onCancel?.(exchange, gateway.nowMs());
   }
   exchange.tunnel?.destroy();
+}
+
+/** The gateway shuts down and waits no longer. */
+export function endExchange(exchange: GatewayExchange): void {
+  const error = new OnehopError('DRAINING', 'the gateway shuts down', { phase: 'close' });
+  const { upstreamExchange, tunnel } = exchange;
+  if (tunnel !== null) tunnel.destroy();
+  else if (upstreamExchange !== null && !upstreamExchange.done) {
+    upstreamExchange.fail('DRAINING', error.message);
+  } else failExchange(exchange, error);
 }
 
 /** Exactly once, last: every count and gauge is settled here. */
 export function finish(exchange: GatewayExchange): void {
   const { upstream } = exchange;
   exchange.disarm();
-  exchange.queued = false;
+  if (exchange.queued) {
+    // Who gave up must not keep a place in line.
+    exchange.queued = false;
+    exchange.queueWaitMs = exchange.gateway.nowMs() - exchange.queuedMs;
+    upstream!.queue.remove(exchange);
+  }
   exchange.pieces = [];
   if (exchange.member !== null) leaveMember(exchange, null);
   if (exchange.admitted) {

@@ -63,17 +63,17 @@ export const relayHandler: ExchangeHandler = {
     const { downstream } = exchange;
     if (exchange.firstByteMs === 0) exchange.firstByteMs = exchange.gateway.nowMs();
     downstream.cork();
-    if (exchange.isEventStream) relayEvents(exchange, bytes, start, end);
-    else if (downstream.write(bytes, start, end) === WriteStatus.Queued) upstream.pause();
+    if (exchange.isEventStream) {
+      exchange.unobserved = true;
+      relayEvents(exchange, bytes, start, end);
+    } else if (downstream.write(bytes, start, end) === WriteStatus.Queued) upstream.pause();
   },
 
   onReadEnd(upstream) {
     const exchange = stateOf(upstream);
     if (exchange.downstream.uncork() === WriteStatus.Queued) upstream.pause();
     if (!exchange.isEventStream || exchange.firstByteMs === 0) return;
-    const nowMs = exchange.gateway.nowMs();
-    exchange.gateway.observer.onStreamRead(exchange, nowMs);
-    exchange.lastByteMs = nowMs;
+    observeRead(exchange);
     if (exchange.tail !== null) exchange.arm(timerKind.tail, tailHoldMs);
     else armKeepAlive(exchange);
   },
@@ -83,6 +83,7 @@ export const relayHandler: ExchangeHandler = {
     const { downstream } = exchange;
     const { tail } = exchange;
     leaveMember(exchange, exchange.upstreamStatus < 500);
+    if (exchange.unobserved) observeRead(exchange);
     downstream.cork();
     if (tail === null) downstream.end();
     else {
@@ -127,6 +128,14 @@ export const relayHandler: ExchangeHandler = {
     if (end > start) exchange.downstream.write(bytes, start, end);
   },
 };
+
+/** Tells of a read that brought a piece of an event stream. */
+function observeRead(exchange: GatewayExchange): void {
+  const nowMs = exchange.gateway.nowMs();
+  exchange.unobserved = false;
+  exchange.gateway.observer.onStreamRead(exchange, nowMs);
+  exchange.lastByteMs = nowMs;
+}
 
 function sendHead(exchange: GatewayExchange, upstream: UpstreamExchange, head: ResponseHead): void {
   const { downstream } = exchange;

@@ -19,6 +19,8 @@ export interface FieldRules {
 
 export interface RouteTable {
   readonly route: Route;
+  /** Its name in metrics and logs: the path as configured, told apart where paths repeat. */
+  readonly label: string;
   readonly upstream: Upstream;
   readonly timeouts: Timeouts;
   readonly attemptsMax: number;
@@ -28,6 +30,8 @@ export interface RouteTable {
   readonly serverTiming: boolean;
   /** 0: no keep-alive comments. */
   readonly sseKeepAliveMs: number;
+  /** Where the observer counts for it; the observer's own. */
+  series: unknown;
 }
 
 export class Tables {
@@ -47,11 +51,14 @@ export class Tables {
         new Upstream(name, upstream, environment, previous?.upstreams.get(name) ?? null),
       ]),
     );
+    const paths = config.routes.map(({ path }) => path);
     this.routes = this.router.routes.map((route): RouteTable => {
       const upstream = this.upstreams.get(route.config.upstream)!;
       const { rewrite, retry } = route.config;
       return {
         route,
+        label: routeLabel(paths, route.index),
+        series: null,
         upstream,
         timeouts: timeoutsOf(upstream.config, route.config.timeouts),
         attemptsMax: (retry ?? upstream.config.retry).attemptsMax,
@@ -63,6 +70,12 @@ export class Tables {
       };
     });
   }
+}
+
+function routeLabel(paths: readonly string[], index: number): string {
+  const path = paths[index]!;
+  const repeats = paths.filter((other) => other === path).length > 1;
+  return repeats ? `${path}[${index}]` : path;
 }
 
 function compileFieldRules(

@@ -15,6 +15,8 @@ export interface UpstreamEnvironment {
   readonly transport: Transport;
   readonly wheel: DeadlineWheel;
   readonly random: () => number;
+  /** A connection to a target of the named upstream was opened. */
+  readonly onConnect?: (upstream: string, durationMs: number) => void;
 }
 
 /** One member: what the balancer knows of it and the way to it. */
@@ -40,6 +42,8 @@ export class Upstream {
   readonly queue = new RingQueue<GatewayExchange>();
   /** Exchanges under way, those that wait in the queue not counted. */
   pending = 0;
+  /** Where the observer counts for it; the observer's own. */
+  series: unknown = null;
   readonly #balancer: Balancer;
   readonly #context: PickContext = { nowMs: 0, tried: 0, keyHash: 0 };
 
@@ -54,7 +58,7 @@ export class Upstream {
     this.config = config;
     this.budget = new RetryBudget(config.retry.budgetRatio, config.retry.budgetMin);
     this.breaker = config.breaker === undefined ? null : new Breaker(config.breaker);
-    const options = originOptions(config, environment);
+    const options = originOptions(name, config, environment);
     const sameWay = previous !== null && wayOf(previous.config) === wayOf(config);
     this.members = config.targets.map((target, index) => {
       const old = sameWay
@@ -113,8 +117,16 @@ function wayOf(config: UpstreamConfig): string {
   ]);
 }
 
-function originOptions(config: UpstreamConfig, environment: UpstreamEnvironment): OriginOptions {
+function originOptions(
+  name: string,
+  config: UpstreamConfig,
+  environment: UpstreamEnvironment,
+): OriginOptions {
+  const { onConnect } = environment;
   return {
+    ...(onConnect === undefined
+      ? {}
+      : { onConnect: (durationMs: number) => onConnect(name, durationMs) }),
     connectionsMax: config.limits.connectionsMax,
     queueLengthMax: config.limits.queueLengthMax,
     connectionIdleMaxMs: config.limits.poolIdleTimeoutMs,

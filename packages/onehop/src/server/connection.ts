@@ -524,7 +524,7 @@ export class Connection<State> implements DeadlineOwner {
   }
 
   private nextRequest(): void {
-    if (this.closeAfter || (this.server.closing && this.held === null)) {
+    if (this.closeAfter || (this.server.closingIdle && this.held === null)) {
       this.closeGracefully();
       return;
     }

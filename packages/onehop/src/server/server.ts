@@ -80,7 +80,10 @@ export class ServerCore<State> {
     bytesIn: 0,
     bytesOut: 0,
   };
+  /** Every response from now on says `Connection: close`. */
   closing = false;
+  /** Connections without an exchange are closed. */
+  closingIdle = false;
   readonly connections: Connection<State>[] = [];
   onEmpty: (() => void) | null = null;
   private readonly perAddress = new Map<string, number>();
@@ -195,9 +198,13 @@ export interface Server {
   listen(options: ListenOptions): Promise<Listener>;
   /**
    * Stops accepting, closes idle connections, lets open exchanges end for up to `drainMs`, then
-   * cuts what is left. Resolves when every connection is gone.
+   * cuts what is left. Resolves when every connection is gone. With `idleMs` (default 0) idle
+   * connections may bring one more request in that time, answered with `Connection: close`: a
+   * request that is on its way while the connection closes would be lost.
    */
-  close(options?: { drainMs?: number }): Promise<void>;
+  close(options?: { drainMs?: number; idleMs?: number }): Promise<void>;
+  /** Calls `visit` with every open exchange. */
+  forEachExchange(visit: (exchange: Exchange<never>) => void): void;
   readonly counters: Readonly<ServerCounters>;
 }
 
@@ -238,10 +245,15 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
   };
   let closed: Promise<void> | null = null;
 
-  async function shutDown(drainMs: number): Promise<void> {
+  async function shutDown(drainMs: number, idleMs: number): Promise<void> {
     core.closing = true;
     const freed = listeners.map((listener) => listener.close());
-    for (const connection of [...core.connections]) connection.closeIfIdle();
+    const closeIdle = (): void => {
+      core.closingIdle = true;
+      for (const connection of [...core.connections]) connection.closeIfIdle();
+    };
+    if (idleMs > 0) transport.clock.setTimer(closeIdle, Math.min(idleMs, drainMs));
+    else closeIdle();
     if (core.connections.length > 0) {
       await new Promise<void>((resolve) => {
         core.onEmpty = resolve;
@@ -262,8 +274,13 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
       listeners.push(listener);
       return listener;
     },
-    close({ drainMs = 10_000 } = {}) {
-      closed ??= shutDown(drainMs);
+    forEachExchange(visit) {
+      for (const { exchange } of [...core.connections]) {
+        if (exchange !== null) visit(exchange as unknown as Exchange<never>);
+      }
+    },
+    close({ drainMs = 10_000, idleMs = 0 } = {}) {
+      closed ??= shutDown(drainMs, idleMs);
       return closed;
     },
   };

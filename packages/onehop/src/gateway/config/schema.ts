@@ -352,10 +352,17 @@ export const gatewaySchema = z.strictObject({
   drain: z
     .strictObject({
       announce: duration.default(0).describe('readiness fails this long before accepting stops'),
+      idle: duration
+        .default(1000)
+        .describe('idle connections may bring one more request in this time'),
       grace: duration.default(30_000).describe('open exchanges may go on this long'),
     })
     .prefault({})
-    .transform((given) => ({ announceMs: given.announce, graceMs: given.grace })),
+    .transform((given) => ({
+      announceMs: given.announce,
+      idleMs: given.idle,
+      graceMs: given.grace,
+    })),
   accessLog: z
     .union([
       z.literal('off'),
