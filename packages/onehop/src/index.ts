@@ -1,4 +1,4 @@
-/** The public face of onehop: the client and what its errors mean. */
+/** The public face of onehop: the client, the gateway, and what their errors mean. */
 export {
   type BodyInput,
   Client,
@@ -17,3 +17,10 @@ export {
   type Timeouts,
 } from './client/index.ts';
 export { ERRORS, type ErrorCode, OnehopError } from './core/index.ts';
+export {
+  createGateway,
+  type DrainOptions,
+  type Gateway,
+  type GatewayConfigInput,
+  type GatewayOptions,
+} from './gateway/index.ts';

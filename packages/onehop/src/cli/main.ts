@@ -2,17 +2,15 @@
  * The `onehop` command. `bench` and `mock` live in packages of their own, so that installing
  * `onehop` stays small: they are loaded only when asked for, and a missing one is said plainly.
  */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { checkCommand } from './check.ts';
+import { explainCommand } from './explain.ts';
+import { serveCommand } from './serve.ts';
+import { version } from './version.ts';
 
 /** What the `./cli` door of a companion package exports: runs to the end, resolves to an exit code. */
 interface CompanionCli {
   main(args: readonly string[]): Promise<number>;
-}
-
-function version(): string {
-  const manifest = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
 }
 
 async function delegate(command: string, packageName: string, args: string[]): Promise<number> {
@@ -54,6 +52,9 @@ export function createProgram(): Command {
     .enablePositionalOptions()
     .showHelpAfterError('(onehop --help lists the commands)')
     .exitOverride();
+  serveCommand(program);
+  checkCommand(program);
+  explainCommand(program);
   companionCommand(program, 'bench', '@onehop/bench', 'load generator, HTTP client study, reports');
   companionCommand(program, 'mock', '@onehop/mock', 'stand-in inference services');
   return program;

@@ -9,7 +9,7 @@ import type { ListenAddress } from './config/address.ts';
 
 /** Where the answers come from: one gateway, or a supervisor that asks its workers. */
 export interface AdminSources {
-  isReady(): boolean;
+  isReady(): boolean | Promise<boolean>;
   /** Prometheus text. */
   metrics(): string | Promise<string>;
   status(): object | Promise<object>;
@@ -103,11 +103,9 @@ export class AdminServer {
       case '/health':
         exchange.respond(200, PLAIN, 'ok\n');
         return;
-      case '/ready': {
-        const ready = this.#sources.isReady();
-        exchange.respond(ready ? 200 : 503, PLAIN, ready ? 'ready\n' : 'not ready\n');
+      case '/ready':
+        void this.#answerReady(exchange);
         return;
-      }
       case '/metrics':
         this.#later(exchange, PROMETHEUS, this.#sources.metrics());
         return;
@@ -117,6 +115,16 @@ export class AdminServer {
       default:
         exchange.respond(404, PLAIN, 'there are /health, /ready, /metrics and /status\n');
     }
+  }
+
+  async #answerReady(exchange: Exchange<unknown>): Promise<void> {
+    let ready = false;
+    try {
+      ready = await this.#sources.isReady();
+    } catch (error) {
+      console.error('onehop: the admin listener failed:', error);
+    }
+    exchange.respond(ready ? 200 : 503, PLAIN, ready ? 'ready\n' : 'not ready\n');
   }
 
   async #statusText(): Promise<string> {

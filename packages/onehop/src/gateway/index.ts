@@ -11,6 +11,7 @@ export {
   type UpstreamConfig,
 } from './config/schema.ts';
 export type { GatewayExchange } from './exchange.ts';
+export { type ExplainedRequest, type Explanation, explainRequest } from './explain.ts';
 export { createGateway, type DrainOptions, Gateway, type GatewayOptions } from './gateway.ts';
 export { type GatewayObserver, silentObserver } from './observer.ts';
 export { MetricsObserver, type MetricsOptions, runtimeName } from './observer-metrics.ts';

@@ -1,0 +1,143 @@
+/** Where `serve`, `check` and `explain` have their configuration from, and how it is watched. */
+import { type FSWatcher, readFileSync, unwatchFile, watch, watchFile } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { checkConfig, type GatewayConfig, parseConfig } from '../gateway/index.ts';
+
+/** What the command line says beside the file; it wins over the file. */
+export interface ConfigOverrides {
+  listen?: string;
+  admin?: string;
+  workers?: number;
+  accessLog?: string;
+}
+
+/** A checked configuration, or every problem as one line each. */
+export type LoadResult =
+  | { readonly config: GatewayConfig; readonly problems: readonly [] }
+  | { readonly config: null; readonly problems: readonly string[] };
+
+export interface ConfigSource {
+  /** Path as given; null when there is no file. */
+  readonly file: string | null;
+  load(): LoadResult;
+}
+
+const reasonOf = (error: unknown): string => {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return 'there is no such file';
+  if (code === 'EACCES') return 'permission denied';
+  return code === 'EISDIR' ? 'it is a directory' : message;
+};
+
+/** Overrides are checked like the file: by the same schema. */
+function withOverrides(config: GatewayConfig, overrides: ConfigOverrides): LoadResult {
+  const given = Object.fromEntries(
+    Object.entries(overrides).filter(([, value]) => value !== undefined),
+  );
+  if (Object.keys(given).length === 0) return { config, problems: [] };
+  const probe = checkConfig({
+    upstreams: { probe: { targets: ['http://127.0.0.1:1'] } },
+    routes: [{ upstream: 'probe' }],
+    ...given,
+  });
+  if (probe.config === null) {
+    const problems = probe.problems.map(({ path, message }) => `--${flagOf(path)}: ${message}`);
+    return { config: null, problems };
+  }
+  const { listen, admin, workers, accessLog } = probe.config;
+  const merged: GatewayConfig = { ...config };
+  if (overrides.listen !== undefined) merged.listen = listen;
+  if (overrides.admin !== undefined) merged.admin = admin;
+  if (overrides.workers !== undefined) merged.workers = workers;
+  if (overrides.accessLog !== undefined) merged.accessLog = accessLog;
+  return { config: merged, problems: [] };
+}
+
+const flagOf = (path: string): string => (path.startsWith('accessLog') ? 'access-log' : path);
+
+/** Configuration from a YAML file: `file:line: path: message` for each problem. */
+export function fileSource(file: string, overrides: ConfigOverrides = {}): ConfigSource {
+  return {
+    file,
+    load() {
+      let text: string;
+      try {
+        text = readFileSync(file, 'utf8');
+      } catch (error) {
+        return { config: null, problems: [`${file}: cannot be read: ${reasonOf(error)}`] };
+      }
+      const { config, problems } = parseConfig(text, process.env);
+      if (config !== null) return withOverrides(config, overrides);
+      return {
+        config: null,
+        problems: problems.map(
+          ({ line, path, message }) =>
+            `${file}:${line ?? 1}: ${path === '' ? '' : `${path}: `}${message}`,
+        ),
+      };
+    },
+  };
+}
+
+/** Configuration without a file: everything goes to the given targets. */
+export function upstreamSource(targets: string[], overrides: ConfigOverrides = {}): ConfigSource {
+  return {
+    file: null,
+    load() {
+      const { config, problems } = checkConfig({
+        upstreams: { default: { targets } },
+        routes: [{ path: '/*', upstream: 'default' }],
+      });
+      if (config !== null) return withOverrides(config, overrides);
+      return { config: null, problems: problems.map(({ message }) => `--upstream: ${message}`) };
+    },
+  };
+}
+
+const debounceMs = 100;
+const pollMs = 2000;
+
+/**
+ * Calls `onChange` when the text of the file has changed, however it was replaced: written in place,
+ * renamed over (editors), or behind a symbolic link (mounted config maps). Returns how to stop.
+ */
+export function watchConfig(file: string, onChange: () => void): () => void {
+  const read = (): string | null => {
+    try {
+      return readFileSync(file, 'utf8');
+    } catch {
+      // Between the removal and the renaming there is no file; that is not a change.
+      return null;
+    }
+  };
+  let last = read();
+  let timer: NodeJS.Timeout | null = null;
+  const look = (): void => {
+    timer = null;
+    const text = read();
+    if (text === null || text === last) return;
+    last = text;
+    onChange();
+  };
+  const soon = (): void => {
+    if (timer !== null) clearTimeout(timer);
+    timer = setTimeout(look, debounceMs);
+  };
+  let watcher: FSWatcher | null = null;
+  try {
+    // The directory, not the file: a watched file that is renamed away stays watched, gone.
+    watcher = watch(dirname(resolve(file)), (_event, name) => {
+      if (name === null || name === basename(file) || name.startsWith('..')) soon();
+    });
+    watcher.on('error', () => {});
+  } catch {
+    // No watches left on this system: the slow poll below still sees it.
+  }
+  const poll = (): void => soon();
+  watchFile(file, { interval: pollMs, persistent: false }, poll);
+  return () => {
+    if (timer !== null) clearTimeout(timer);
+    watcher?.close();
+    unwatchFile(file, poll);
+  };
+}

@@ -1,0 +1,326 @@
+/**
+ * Runs workers: starts them, starts those again that die, replaces them one by one, and adds up what
+ * they count. Under Bun they share the port by SO_REUSEPORT, under Node through `node:cluster`.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import cluster from 'node:cluster';
+import { fileURLToPath } from 'node:url';
+import { OnehopError } from '../core/index.ts';
+import type { GatewayConfig, ProcessFacts } from '../gateway/index.ts';
+import { mergeSnapshots, type Snapshot, totalsOf } from '../telemetry/index.ts';
+import { transport } from '../transport/index.ts';
+import type { Running } from './running.ts';
+import type { FromWorker, ToWorker } from './worker-messages.ts';
+
+const backOffMinMs = 100;
+const backOffMaxMs = 10_000;
+/** A worker that ran this long is started again without delay when it dies. */
+const settledMs = 30_000;
+const answerMs = 2000;
+const startMs = 15_000;
+
+const workerFile = fileURLToPath(new URL('./worker.js', import.meta.url));
+
+type Question = ToWorker extends infer M
+  ? M extends { id: number }
+    ? Omit<M, 'id'>
+    : never
+  : never;
+
+class Worker {
+  readonly child: ChildProcess;
+  readonly startedMs = performance.now();
+  readonly listening: Promise<void>;
+  readonly gone: Promise<void>;
+  /** It was told to leave: its end is no accident. */
+  leaving = false;
+  up = false;
+  last: Snapshot = {};
+  #nextId = 1;
+  readonly #waiting = new Map<number, (value: unknown) => void>();
+
+  constructor(child: ChildProcess, config: GatewayConfig) {
+    this.child = child;
+    this.gone = new Promise((resolve) => {
+      child.once('exit', () => {
+        this.up = false;
+        for (const answer of this.#waiting.values()) answer(null);
+        this.#waiting.clear();
+        resolve();
+      });
+    });
+    child.on('error', () => {});
+    this.listening = new Promise((resolve, reject) => {
+      const fail = (message: string): void =>
+        reject(new OnehopError('LISTEN_FAILED', message, { phase: 'config' }));
+      child.on('message', (message) => this.#heard(message as FromWorker, resolve, fail));
+      child.once('exit', (code, signal) => fail(`a worker ended at once (${signal ?? code})`));
+      child.once('error', (error) => fail(`a worker could not be started: ${error.message}`));
+      setTimeout(() => fail('a worker did not start in time'), startMs).unref();
+    });
+    this.listening.catch(() => {});
+    this.tell({ type: 'start', config });
+  }
+
+  #heard(message: FromWorker, listening: () => void, failed: (message: string) => void): void {
+    switch (message.type) {
+      case 'listening':
+        this.up = true;
+        listening();
+        return;
+      case 'failed':
+        failed(message.message);
+        return;
+      case 'leaving':
+        this.last = message.snapshot;
+        return;
+      case 'answer':
+        this.#waiting.get(message.id)?.(message.value);
+        this.#waiting.delete(message.id);
+    }
+  }
+
+  tell(message: ToWorker): void {
+    if (this.child.connected) this.child.send(message, () => {});
+  }
+
+  /** Resolves to null when there is no answer in time. */
+  ask<T>(question: Question): Promise<T | null> {
+    if (!this.child.connected) return Promise.resolve(null);
+    const id = this.#nextId++;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(id);
+        resolve(null);
+      }, answerMs);
+      this.#waiting.set(id, (value) => {
+        clearTimeout(timer);
+        resolve(value as T | null);
+      });
+      this.tell({ ...question, id } as ToWorker);
+    });
+  }
+
+  drain(): Promise<void> {
+    this.leaving = true;
+    this.tell({ type: 'drain' });
+    return this.gone;
+  }
+}
+
+export interface SupervisorOptions {
+  /** The Bun to run workers on; null runs them on this runtime. */
+  bun: string | null;
+  /** Told what happens to workers, one sentence each. */
+  log: (text: string) => void;
+}
+
+export class Supervisor implements Running {
+  #config: GatewayConfig;
+  readonly #options: SupervisorOptions;
+  /** By place; a place is empty while its worker waits to be started again. */
+  readonly #workers: (Worker | null)[];
+  /** Workers that were replaced and finish what they have. */
+  readonly #old = new Set<Worker>();
+  #totals: Snapshot = {};
+  #restarts = 0;
+  #backOffMs = backOffMinMs;
+  #draining = false;
+  #rolling: Promise<string | null> | null = null;
+
+  constructor(config: GatewayConfig, options: SupervisorOptions) {
+    this.#config = config;
+    this.#options = options;
+    this.#workers = new Array<Worker | null>(config.workers).fill(null);
+  }
+
+  async start(): Promise<readonly string[]> {
+    const listen = await claim(this.#config);
+    this.#config = { ...this.#config, listen };
+    const places = this.#workers.map((_, index) => index);
+    try {
+      await Promise.all(places.map((place) => this.#spawn(place).listening));
+    } catch (error) {
+      this.#draining = true;
+      this.kill();
+      throw error;
+    }
+    return listen.map(({ host, port }) => {
+      return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    });
+  }
+
+  #fork(): ChildProcess {
+    const { bun } = this.#options;
+    const onBun = process.versions['bun'] !== undefined;
+    if (bun !== null || onBun) {
+      return fork(workerFile, [], { execPath: bun ?? process.execPath, execArgv: [] });
+    }
+    cluster.setupPrimary({ exec: workerFile, args: [] });
+    return cluster.fork().process;
+  }
+
+  #spawn(place: number): Worker {
+    const worker = new Worker(this.#fork(), this.#config);
+    this.#workers[place] = worker;
+    void worker.gone.then(() => this.#ended(worker, place));
+    return worker;
+  }
+
+  #ended(worker: Worker, place: number): void {
+    this.#totals = mergeSnapshots([this.#totals, totalsOf(worker.last)]);
+    this.#old.delete(worker);
+    if (this.#workers[place] !== worker) return;
+    this.#workers[place] = null;
+    if (this.#draining) return;
+    const { exitCode, signalCode, pid } = worker.child;
+    if (performance.now() - worker.startedMs >= settledMs) this.#backOffMs = backOffMinMs;
+    const delayMs = this.#backOffMs;
+    this.#backOffMs = Math.min(delayMs * 2, backOffMaxMs);
+    this.#options.log(
+      `worker ${pid} ended (${signalCode ?? `exit code ${exitCode}`}); the next starts in ${delayMs} ms`,
+    );
+    setTimeout(() => {
+      if (this.#draining || this.#workers[place] !== null) return;
+      this.#restarts++;
+      this.#spawn(place);
+    }, delayMs);
+  }
+
+  #live(): Worker[] {
+    return this.#workers.filter((worker): worker is Worker => worker?.up === true);
+  }
+
+  /** While one worker takes requests the group does. */
+  async isReady(): Promise<boolean> {
+    if (this.#draining) return false;
+    const answers = await Promise.all(
+      this.#live().map((worker) => worker.ask<boolean>({ type: 'ready' })),
+    );
+    return answers.includes(true);
+  }
+
+  async snapshot(): Promise<Snapshot> {
+    const workers = [...this.#live(), ...this.#old];
+    const snapshots = await Promise.all(
+      workers.map(async (worker) => {
+        const snapshot = await worker.ask<Snapshot>({ type: 'snapshot' });
+        if (snapshot !== null) worker.last = snapshot;
+        return snapshot ?? totalsOf(worker.last);
+      }),
+    );
+    const own: Snapshot = {
+      onehop_workers: [[[], this.#live().length]],
+      onehop_worker_restarts_total: [[[], this.#restarts]],
+    };
+    return mergeSnapshots([own, this.#totals, ...snapshots]);
+  }
+
+  async status(facts: ProcessFacts): Promise<object> {
+    const workers = await Promise.all(
+      this.#live().map((worker) => worker.ask<object>({ type: 'status', facts })),
+    );
+    return {
+      version: facts.version,
+      pid: process.pid,
+      draining: this.#draining,
+      config: { file: facts.configFile, lastReload: facts.lastReload },
+      workersWanted: this.#workers.length,
+      workerRestarts: this.#restarts,
+      workersLeaving: this.#old.size,
+      workers: workers.filter((worker) => worker !== null),
+    };
+  }
+
+  async apply(config: GatewayConfig): Promise<string | null> {
+    // Listeners and the number of workers stay as they are until a restart.
+    const { listen, workers } = this.#config;
+    const before = this.#config;
+    this.#config = { ...config, listen, workers };
+    const answers = await Promise.all(
+      this.#live().map((worker) => worker.ask<string>({ type: 'apply', config: this.#config })),
+    );
+    const problem = answers.find((answer) => answer !== null) ?? null;
+    if (problem !== null) this.#config = before;
+    return problem;
+  }
+
+  reloadFailed(): void {
+    // Counted once, not once per worker.
+    this.#live()[0]?.tell({ type: 'reload-failed' });
+  }
+
+  reopenLogs(): void {
+    for (const worker of [...this.#live(), ...this.#old]) worker.tell({ type: 'reopen' });
+  }
+
+  roll = (config: GatewayConfig): Promise<string | null> => {
+    this.#rolling ??= this.#rollAll(config).finally(() => {
+      this.#rolling = null;
+    });
+    return this.#rolling;
+  };
+
+  /** A new worker listens before the old one is told to leave, so there is no gap. */
+  async #rollAll(config: GatewayConfig): Promise<string | null> {
+    const { listen, workers } = this.#config;
+    const before = this.#config;
+    this.#config = { ...config, listen, workers };
+    for (let place = 0; place < this.#workers.length; place++) {
+      if (this.#draining) return null;
+      const old = this.#workers[place];
+      if (old?.up !== true) continue;
+      this.#old.add(old);
+      const next = this.#spawn(place);
+      try {
+        await next.listening;
+      } catch (error) {
+        next.leaving = true;
+        this.#workers[place] = old;
+        this.#old.delete(old);
+        this.#config = before;
+        return (error as Error).message;
+      }
+      void old.drain();
+    }
+    return null;
+  }
+
+  async drain(): Promise<void> {
+    this.#draining = true;
+    const all = [...this.#workers.filter((worker) => worker !== null), ...this.#old];
+    await Promise.all(all.map((worker) => worker.drain()));
+  }
+
+  kill(): void {
+    this.#draining = true;
+    for (const worker of [...this.#workers, ...this.#old]) worker?.child.kill('SIGKILL');
+  }
+}
+
+/**
+ * Workers share their port, so a second gateway could share it as well and take half of the
+ * requests: the port is bound alone first, which fails while anybody else has it. A port 0 becomes a
+ * real one here.
+ */
+async function claim(config: GatewayConfig): Promise<GatewayConfig['listen']> {
+  const addresses: GatewayConfig['listen'] = [];
+  for (const address of config.listen) {
+    if (address.path !== null) {
+      throw new OnehopError(
+        'LISTEN_FAILED',
+        `${address.path}: a Unix socket needs one worker: --workers 1 and --runtime ${process.versions['bun'] === undefined ? 'node' : 'bun'}`,
+        { phase: 'config' },
+      );
+    }
+    const { host, port } = address;
+    const probe = await transport.listen(
+      { host, port },
+      { open: (socket) => socket.destroy(), data() {}, drain() {}, end() {}, close() {} },
+      () => null,
+    );
+    addresses.push({ ...address, port: probe.port });
+    await probe.close();
+  }
+  return addresses;
+}

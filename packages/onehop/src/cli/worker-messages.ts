@@ -1,0 +1,20 @@
+/** What a supervisor and its workers say to each other, as JSON over the channel of the child. */
+import type { GatewayConfig, ProcessFacts } from '../gateway/index.ts';
+import type { Snapshot } from '../telemetry/index.ts';
+
+export type ToWorker =
+  | { type: 'start'; config: GatewayConfig }
+  | { type: 'apply'; id: number; config: GatewayConfig }
+  | { type: 'snapshot'; id: number }
+  | { type: 'status'; id: number; facts: ProcessFacts }
+  | { type: 'ready'; id: number }
+  | { type: 'reload-failed' }
+  | { type: 'reopen' }
+  | { type: 'drain' };
+
+export type FromWorker =
+  | { type: 'listening' }
+  | { type: 'failed'; message: string }
+  | { type: 'answer'; id: number; value: unknown }
+  /** Last words: the counters that outlive it. */
+  | { type: 'leaving'; snapshot: Snapshot };

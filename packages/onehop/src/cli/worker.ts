@@ -1,0 +1,73 @@
+/** A worker of `onehop serve`: does what its supervisor says and never outlives it. */
+import { GatewayProcess } from './gateway-process.ts';
+import type { FromWorker, ToWorker } from './worker-messages.ts';
+
+let running: GatewayProcess | null = null;
+let leaving = false;
+
+const tell = (message: FromWorker, then?: () => void): void => {
+  if (!process.connected) {
+    then?.();
+    return;
+  }
+  process.send!(message, undefined, undefined, () => then?.());
+};
+
+async function start(message: Extract<ToWorker, { type: 'start' }>): Promise<void> {
+  try {
+    running = new GatewayProcess(message.config, { reusePort: true });
+    await running.start();
+    tell({ type: 'listening' });
+  } catch (error) {
+    tell({ type: 'failed', message: (error as Error).message }, () => process.exit(1));
+  }
+}
+
+async function leave(): Promise<void> {
+  if (leaving) return;
+  leaving = true;
+  await running?.drain();
+  if (running === null) process.exit(0);
+  tell({ type: 'leaving', snapshot: running.snapshot() }, () => process.exit(0));
+}
+
+async function onMessage(message: ToWorker): Promise<void> {
+  switch (message.type) {
+    case 'start':
+      await start(message);
+      return;
+    case 'apply':
+      tell({
+        type: 'answer',
+        id: message.id,
+        value: (await running?.apply(message.config)) ?? null,
+      });
+      return;
+    case 'snapshot':
+      tell({ type: 'answer', id: message.id, value: running?.snapshot() ?? {} });
+      return;
+    case 'status':
+      tell({ type: 'answer', id: message.id, value: running?.status(message.facts) ?? {} });
+      return;
+    case 'ready':
+      tell({ type: 'answer', id: message.id, value: running?.isReady() ?? false });
+      return;
+    case 'reload-failed':
+      running?.reloadFailed();
+      return;
+    case 'reopen':
+      running?.reopenLogs();
+      return;
+    case 'drain':
+      await leave();
+  }
+}
+
+process.on('message', (message) => void onMessage(message as ToWorker));
+// The supervisor is gone, whatever happened to it.
+process.on('disconnect', () => void leave());
+process.on('SIGTERM', () => void leave());
+// The terminal sends these to the whole group; the supervisor is the one to act.
+for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
+  process.on(signal, () => {});
+}

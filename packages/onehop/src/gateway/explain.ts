@@ -1,0 +1,153 @@
+/** What would become of a request, in words: the router's own decisions, one route at a time. */
+import type { GatewayConfig } from './config/schema.ts';
+import { JsonScanner, ScanState } from './routing/json-scanner.ts';
+import { normalisePath, PathProblem } from './routing/path.ts';
+import { type RoutableRequest, RouteMiss, Router, rewriteTarget } from './routing/router.ts';
+import { timeoutsOf } from './upstream.ts';
+
+export interface ExplainedRequest {
+  readonly method: string;
+  /** Path and query as a caller sends them. */
+  readonly target: string;
+  readonly host: string | null;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly body: Uint8Array | null;
+}
+
+export interface Explanation {
+  /** Path of the route that takes it; null when none does. */
+  readonly route: string | null;
+  readonly upstream: string | null;
+  /** What is sent on in place of the target. */
+  readonly forwarded: string | null;
+  readonly status: number | null;
+  readonly model: string | null;
+  readonly lines: readonly string[];
+}
+
+const refused = (status: number, model: string | null, lines: string[]): Explanation => ({
+  route: null,
+  upstream: null,
+  forwarded: null,
+  status,
+  model,
+  lines,
+});
+
+function modelOf(body: Uint8Array | null): { model: string | null; invalid: boolean } {
+  if (body === null || body.length === 0) return { model: null, invalid: false };
+  const scanner = new JsonScanner();
+  const state = scanner.feed(body);
+  return { model: scanner.model, invalid: state === ScanState.Invalid };
+}
+
+/** Decides as the gateway does; nothing is sent anywhere. */
+export function explainRequest(config: GatewayConfig, given: ExplainedRequest): Explanation {
+  const question = given.target.indexOf('?');
+  const normalised = { path: '', problem: PathProblem.None as PathProblem };
+  normalisePath(question === -1 ? given.target : given.target.slice(0, question), normalised);
+  if (normalised.problem !== PathProblem.None) {
+    return refused(400, null, [
+      `refused with 400 PATH_AMBIGUOUS: ${given.target} has a dot segment, an encoded separator, a backslash or a bad escape`,
+    ]);
+  }
+  const headers = new Map(given.headers.map(([name, value]) => [name.toLowerCase(), value]));
+  const request: RoutableRequest = {
+    method: given.method,
+    host: (given.host ?? headers.get('host') ?? '').toLowerCase().replace(/:\d+$/, ''),
+    path: normalised.path,
+    header: (name) => headers.get(name) ?? null,
+  };
+  const { model, invalid } = modelOf(given.body);
+  const lines: string[] = [];
+  for (const [index, route] of config.routes.entries()) {
+    const found = new Router([route]).match(request, given.body === null ? undefined : model);
+    const label = `routes[${index}] ${route.path}`;
+    if (typeof found !== 'object') {
+      lines.push(`${label}: no: ${whyNot(route, request, given.body, model, invalid)}`);
+      if (found !== RouteMiss.NeedsModel) continue;
+      lines.push('the decision needs the model in the body: give it with --body');
+      return refused(0, null, lines);
+    }
+    return taken(config, given, index, model, lines, label);
+  }
+  const miss = new Router(config.routes).match(request, model);
+  const status = miss === RouteMiss.MethodNotAllowed ? 405 : invalid ? 400 : 404;
+  lines.push(`refused with ${status}: no route takes it`);
+  return refused(status, model, lines);
+}
+
+type RouteConfig = GatewayConfig['routes'][number];
+
+/** The first condition of the route that the request does not meet. */
+function whyNot(
+  route: RouteConfig,
+  request: RoutableRequest,
+  body: Uint8Array | null,
+  model: string | null,
+  invalid: boolean,
+): string {
+  const only = (part: Partial<RouteConfig>): boolean => {
+    const bare: RouteConfig = {
+      path: route.path,
+      headers: {},
+      upstream: route.upstream,
+      serverTiming: false,
+      ...part,
+    };
+    return typeof new Router([bare]).match(request, model) === 'object';
+  };
+  if (!only({})) return `the path ${request.path} does not match`;
+  if (route.host !== undefined && !only({ host: route.host })) {
+    return `the host is ${request.host === '' ? 'not given' : request.host}, not ${route.host}`;
+  }
+  for (const [name, value] of Object.entries(route.headers)) {
+    const actual = request.header(name.toLowerCase());
+    if (actual !== value) {
+      return `the header ${name} is ${actual === null ? 'missing' : JSON.stringify(actual)}, not ${JSON.stringify(value)}`;
+    }
+  }
+  if (route.methods !== undefined && !route.methods.includes(request.method)) {
+    return `the method is ${request.method}, not ${route.methods.join(' or ')}`;
+  }
+  const wanted = route.models?.join(', ');
+  if (body === null) return `it takes the models ${wanted} and no body was given`;
+  if (invalid) return 'the body is no JSON object with one model';
+  return `the model is ${model === null ? 'not named in the body' : JSON.stringify(model)}, not ${wanted}`;
+}
+
+function taken(
+  config: GatewayConfig,
+  given: ExplainedRequest,
+  index: number,
+  model: string | null,
+  lines: string[],
+  label: string,
+): Explanation {
+  const route = config.routes[index]!;
+  const upstream = config.upstreams[route.upstream]!;
+  const forwarded = rewriteTarget(new Router([route]).routes[0]!, given.target);
+  if (forwarded === null) {
+    lines.push(`${label}: yes, but refused with 400: the path cannot be rewritten`);
+    return refused(400, model, lines);
+  }
+  const { connectTimeoutMs, headTimeoutMs, firstByteTimeoutMs, idleTimeoutMs, totalTimeoutMs } =
+    timeoutsOf(upstream, route.timeouts);
+  const retry = route.retry ?? upstream.retry;
+  const bodyMax = route.bodyMax ?? config.limits.bodyBytesMax;
+  const hash = upstream.hash;
+  const by =
+    hash === undefined ? '' : ` by ${'header' in hash ? `header ${hash.header}` : hash.param}`;
+  lines.push(
+    `${label}: yes${model === null ? '' : `, model ${JSON.stringify(model)}`}`,
+    `  upstream   ${route.upstream} (${upstream.protocol}), ${upstream.balance}${by} over ${upstream.targets.length}:`,
+    ...upstream.targets.map(
+      (target) =>
+        `             ${target.label}${target.weight === 1 ? '' : ` weight ${target.weight}`} -> ${given.method} ${target.pathPrefix}${forwarded}`,
+    ),
+    `  timeouts   connect ${connectTimeoutMs} ms, head ${headTimeoutMs} ms, first byte ${firstByteTimeoutMs} ms, idle ${idleTimeoutMs} ms, total ${totalTimeoutMs} ms`,
+    `  retry      ${retry.attemptsMax} attempts in all, retries up to ${Math.round(retry.budgetRatio * 100)} % of requests`,
+    `  limits     ${upstream.limits.pendingMax} pending, then ${upstream.limits.queueLengthMax} wait up to ${upstream.limits.queueTimeoutMs} ms; body up to ${bodyMax} bytes`,
+  );
+  return { route: route.path, upstream: route.upstream, forwarded, status: null, model, lines };
+}
