@@ -1,0 +1,121 @@
+/** The plan in lab/scenarios/gateway.json and what a run of it leaves. */
+import type { RigFacts } from '../results/types.ts';
+import type { ForwarderMode } from './peers.ts';
+
+export interface Cell {
+  /** Unique. */
+  id: string;
+  /** Bars of the performance goals it serves, for `--only`. */
+  bars: string[];
+  kind: 'closed' | 'open' | 'sse' | 'idle';
+  path: string;
+  connections: number;
+  /** Open loop: the first of these that every forwarder carries. */
+  ratesPerS?: number[];
+  /** POST a prompt of so many bytes. */
+  bodyBytes?: number;
+  /** POST a small chat completion. */
+  chat?: boolean;
+  /** Events of one stream, and the time between them. */
+  events?: number;
+  paceMs?: number;
+  /** Latency is what counts: the direct baseline is measured in every round. */
+  latency?: boolean;
+}
+
+/** Cells that one process serves one after the other; a fresh process in every round. */
+export interface Group {
+  id: string;
+  mode: ForwarderMode;
+  forwarders: string[];
+  cells: Cell[];
+}
+
+export type Figure = 'cpu' | 'requestsPerS' | 'p99' | 'addedP50' | 'addedP99' | 'gap' | 'rssMB';
+
+export interface Bar {
+  id: string;
+  forwarder: string;
+  cells: string[];
+  figure: Figure;
+  /** Median of the rounds' ratios to this forwarder; null: the median of the figure itself. */
+  against: string | null;
+  most?: number;
+  least?: number;
+  stretch?: number;
+}
+
+export interface Scenarios {
+  groups: Group[];
+  bars: Bar[];
+}
+
+/** One forwarder under one load in one round. */
+export interface Sample {
+  group: string;
+  cell: string;
+  /** `direct`: no forwarder at all. */
+  forwarder: string;
+  round: number;
+  requests: number;
+  requestsPerS: number;
+  /** User and system time of the forwarder and its children per request (SSE: per event), µs. */
+  cpuUs: number | null;
+  p50Ms: number | null;
+  p99Ms: number | null;
+  /** SSE: the longest time between two events of a stream, and the 99th percentile. */
+  gapMaxMs: number | null;
+  gapP99Ms: number | null;
+  /** Idle connections: resident bytes that they added, and what the process had before. */
+  rssAddedBytes: number | null;
+  rssBytes: number;
+  /** Open loop: what was offered. */
+  ratePerS: number | null;
+  /** CPU of the load generator over wall time. */
+  generatorCpu: number | null;
+  /** Anything but a right 2xx; such a sample proves nothing. */
+  invalid: string[];
+}
+
+export interface Spread {
+  median: number;
+  low: number;
+  high: number;
+}
+
+export interface Row {
+  cell: string;
+  forwarder: string;
+  cpuUs: Spread | null;
+  cpuRatio: Spread | null;
+  requestsPerS: Spread;
+  requestsRatio: Spread | null;
+  p50Ms: Spread | null;
+  p99Ms: Spread | null;
+  gapMaxMs: Spread | null;
+  rssAddedMB: Spread | null;
+  rounds: number;
+  invalid: string[];
+}
+
+export interface JudgedBar {
+  id: string;
+  text: string;
+  found: Spread | null;
+  verdict: 'stretch' | 'met' | 'missed' | 'unknown';
+}
+
+export interface GatewayBenchResult {
+  kind: 'gateway-bench';
+  createdAt: string;
+  command: string;
+  machine: RigFacts;
+  rounds: number;
+  quick: boolean;
+  forwarders: { id: string; name: string }[];
+  leftOut: string[];
+  warnings: string[];
+  rows: Row[];
+  bars: JudgedBar[];
+  samples: Sample[];
+}
