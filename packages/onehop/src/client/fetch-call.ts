@@ -53,6 +53,7 @@ export class FetchCall {
   response: FetchResponse | null = null;
   #hop: Hop | null = null;
   #redirects = 0;
+  #isCrossOrigin = false;
   #onAbort: (() => void) | null = null;
 
   constructor(
@@ -145,6 +146,7 @@ export class FetchCall {
       origin: this.origin.name,
       target: this.target,
       redirected: this.#redirects > 0,
+      isCrossOrigin: this.#isCrossOrigin,
       signal: plan === null ? null : plan.signal,
       bodyBytesMax: plan?.options?.bodyBytesMax ?? face.bodyBytesMax,
     });
@@ -199,6 +201,7 @@ export class FetchCall {
       const hop = redirectedHop(this.#lastHop(), status, location, body?.repeats ?? true);
       reader.discard();
       this.#hop = hop;
+      if (hop.url.origin !== this.origin.name) this.#isCrossOrigin = true;
       this.origin = this.face.core.originOf(hop.url);
       this.target = hop.url.target;
       this.#dispatch(hop.method, fieldBlock(hop.pairs), hop.body, hop.host);

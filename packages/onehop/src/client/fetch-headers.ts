@@ -9,6 +9,7 @@ const SPECIAL: ReadonlySet<string> = new Set([
   'host',
   'connection',
   'content-length',
+  'expect',
   'content-type',
   'accept',
   'accept-encoding',
@@ -45,6 +46,8 @@ function add(fields: FetchFields, name: string, given: unknown): void {
           else if (value.toLowerCase() !== 'keep-alive')
             throw refused(name, 'only close is possible');
           return;
+        case 'expect':
+          throw refused(name, 'the client does not wait for 100 Continue');
         case 'content-length':
           if (!/^\d{1,15}$/.test(value)) throw refused(name, 'not a number');
           fields.contentLength = Number(value);

@@ -66,7 +66,9 @@ export function planOf(
   }
   const headers = collectFetchFields(init.headers ?? from?.headers);
   const body = bodyGiven === null ? noBody : fetchBody(bodyGiven, init.duplex);
-  const plan = finish(headers, { method, url, signal, redirect, options, body }, defaults);
+  const { cache } = init as { cache?: unknown };
+  const checked = { method, url, signal, redirect, options, body, cache } as const;
+  const plan = finish(headers, checked, defaults);
   const stream = bodyGiven === null ? (from?.body ?? null) : null;
   if (stream === null) return plan;
   return bodyOfRequest(stream as ReadableStream<unknown>).then((own) => {
@@ -75,7 +77,10 @@ export function planOf(
   });
 }
 
-type Checked = Pick<FetchPlan, 'method' | 'url' | 'signal' | 'redirect' | 'options' | 'body'>;
+interface Checked
+  extends Pick<FetchPlan, 'method' | 'url' | 'signal' | 'redirect' | 'options' | 'body'> {
+  cache: unknown;
+}
 
 function finish(
   headers: ReturnType<typeof collectFetchFields>,
@@ -87,6 +92,7 @@ function finish(
   if (contentType !== null && !seen.includes('content-type')) {
     pairs.push('content-type', contentType);
   }
+  pairs.push(...cachePairs(checked.cache, headers.pairs));
   const decompress = checked.options?.decompress ?? defaults.decompress;
   const standard = defaults.pairs[checked.url.address.scheme];
   for (let i = 0; i < standard.length; i += 2) {
@@ -99,7 +105,19 @@ function finish(
     throw failed(new OnehopError('ARGUMENT_INVALID', parseErrorReason(fields.errorCode)));
   }
   const body = withLength(checked.body, contentLength);
-  return { ...checked, pairs, fields, host, close, body };
+  const { method, url, signal, redirect, options } = checked;
+  return { method, url, signal, redirect, options, pairs, fields, host, close, body };
+}
+
+/** What the cache modes ask of caches on the way; there is none here. */
+function cachePairs(mode: unknown, own: readonly string[]): string[] {
+  if (mode !== 'no-store' && mode !== 'reload' && mode !== 'no-cache') return [];
+  const isMissing = (name: string): boolean => !isAmong(name, own, []);
+  if (mode === 'no-cache') return isMissing('cache-control') ? ['cache-control', 'max-age=0'] : [];
+  return [
+    ...(isMissing('pragma') ? ['pragma', 'no-cache'] : []),
+    ...(isMissing('cache-control') ? ['cache-control', 'no-cache'] : []),
+  ];
 }
 
 /** Whether the caller's own fields hold one of that name, which is lower case. */

@@ -26,6 +26,8 @@ export interface FetchResponseParts {
   readonly origin: string;
   readonly target: string;
   readonly redirected: boolean;
+  /** A redirect led to another origin. */
+  readonly isCrossOrigin: boolean;
   readonly signal: AbortSignal | null;
   readonly bodyBytesMax: number;
 }
@@ -46,8 +48,8 @@ export class FetchResponse {
     this.#parts = parts;
   }
 
-  get type(): 'basic' {
-    return 'basic';
+  get type(): 'basic' | 'cors' {
+    return this.#parts.isCrossOrigin ? 'cors' : 'basic';
   }
 
   get url(): string {
@@ -183,10 +185,15 @@ export class FetchResponse {
         return ownBytes(bytes).buffer;
       default: {
         const type = this.#parts.headers.get('content-type');
+        if (kind === Kind.Blob) {
+          return new Blob([ownBytes(bytes)], {
+            type: type?.toLowerCase().replace(/\s*;\s*/g, ';') ?? '',
+          });
+        }
         const whole = new Response(ownBytes(bytes), {
           headers: type === null ? {} : { 'content-type': type },
         });
-        return kind === Kind.Blob ? whole.blob() : whole.formData();
+        return whole.formData();
       }
     }
   }

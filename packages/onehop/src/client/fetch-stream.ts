@@ -97,7 +97,7 @@ export class BranchSource implements StreamSource {
   }
 }
 
-/** A stream whose content is gone: locked while it is still being read elsewhere. */
+/** A stream whose content went another way: locked for good, as the standard leaves it. */
 export function spentStream(isOver: boolean): ReadableStream<Uint8Array> {
   const stream = byteStream({
     type: 'bytes',
@@ -105,7 +105,7 @@ export function spentStream(isOver: boolean): ReadableStream<Uint8Array> {
       if (isOver) controller.close();
     },
   });
-  if (!isOver) stream.getReader();
+  stream.getReader();
   return stream;
 }
 
