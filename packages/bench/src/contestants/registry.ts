@@ -18,6 +18,7 @@ const both: readonly Runtime[] = ['node', 'bun'];
 // them equal to what the adapter says.
 const rows: Record<string, Row> = {
   onehop: [both, () => import('./onehop.ts')],
+  'onehop-fetch': [both, () => import('./onehop-fetch.ts')],
   'node-http': [both, () => import('./node-http.ts')],
   'node-http2': [both, () => import('./node-http2.ts')],
   fetch: [node, () => import('./fetch.ts')],

@@ -217,7 +217,7 @@ export class FetchCall {
     const { plan, face } = this;
     if (plan !== null) {
       const { method, url, pairs, body, host } = plan;
-      return { method, url, pairs, body: body.body, host };
+      return { method, url, pairs: [...pairs], body: body.body, host };
     }
     const url = parseRequestUrl(this.origin.name + this.target, undefined);
     const pairs = [...face.plainPairs[this.origin.address.scheme]];

@@ -15,7 +15,7 @@ export const redirectsMax = 20;
 export interface FetchPlan {
   readonly method: string;
   readonly url: RequestUrl;
-  readonly pairs: string[];
+  readonly pairs: readonly string[];
   readonly fields: FieldBlock;
   readonly host: string | undefined;
   readonly close: boolean;
@@ -30,6 +30,8 @@ export interface FetchDefaults {
   readonly baseUrl: string | undefined;
   /** The client's own fields, and the standard's, by scheme. */
   readonly pairs: { readonly http: readonly string[]; readonly https: readonly string[] };
+  /** The same, checked. */
+  readonly fields: { readonly http: FieldBlock; readonly https: FieldBlock };
   readonly decompress: boolean;
 }
 
@@ -42,15 +44,16 @@ function isRequest(input: unknown): input is Request {
   return typeof input === 'object' && input !== null && 'url' in input && 'method' in input;
 }
 
-/** Throws a TypeError, as the standard's `fetch` would reject with one. */
+/** `known`: the URL taken apart already. Throws a TypeError, as the standard's `fetch` would reject with one. */
 export function planOf(
   input: string | URL | Request,
   init: FetchInit,
   defaults: FetchDefaults,
+  known: RequestUrl | null,
 ): FetchPlan | Promise<FetchPlan> {
   const from = isRequest(input) ? input : null;
   refuseUnsupported(init as Record<string, unknown>);
-  const url = urlOf(from === null ? (input as string | URL) : from.url, defaults.baseUrl);
+  const url = known ?? urlOf(from === null ? (input as string | URL) : from.url, defaults.baseUrl);
   const method = methodOf(init.method ?? from?.method);
   const signal = signalOf(init.signal === undefined ? from?.signal : init.signal);
   const redirect = init.redirect ?? from?.redirect ?? 'follow';
@@ -89,12 +92,19 @@ function finish(
 ): FetchPlan {
   const { pairs, seen, host, close, contentLength } = headers;
   const { contentType } = checked.body;
+  const { method, url, signal, redirect, options, cache } = checked;
+  const body = withLength(checked.body, contentLength);
+  const fixed = { method, url, signal, redirect, options, host, close, body };
+  if (pairs.length === 0 && contentType === null && !options && !cache) {
+    const { scheme } = url.address;
+    return { ...fixed, pairs: defaults.pairs[scheme], fields: defaults.fields[scheme] };
+  }
   if (contentType !== null && !seen.includes('content-type')) {
     pairs.push('content-type', contentType);
   }
-  pairs.push(...cachePairs(checked.cache, headers.pairs));
-  const decompress = checked.options?.decompress ?? defaults.decompress;
-  const standard = defaults.pairs[checked.url.address.scheme];
+  pairs.push(...cachePairs(cache, pairs));
+  const decompress = options?.decompress ?? defaults.decompress;
+  const standard = defaults.pairs[url.address.scheme];
   for (let i = 0; i < standard.length; i += 2) {
     const name = standard[i]!;
     if (name === 'accept-encoding' && !decompress) continue;
@@ -104,9 +114,7 @@ function finish(
   if (fields.errorCode !== 0) {
     throw failed(new OnehopError('ARGUMENT_INVALID', parseErrorReason(fields.errorCode)));
   }
-  const body = withLength(checked.body, contentLength);
-  const { method, url, signal, redirect, options } = checked;
-  return { method, url, signal, redirect, options, pairs, fields, host, close, body };
+  return { ...fixed, pairs, fields };
 }
 
 /** What the cache modes ask of caches on the way; there is none here. */

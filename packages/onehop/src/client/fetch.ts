@@ -7,6 +7,7 @@ import { type FetchDefaults, type FetchPlan, failed, planOf } from './fetch-init
 import { becomeResponse } from './fetch-response.ts';
 import type { Fetch, FetchInit } from './fetch-types.ts';
 import { hasField, invalid } from './request-options.ts';
+import type { RequestUrl } from './url.ts';
 
 const NO_INIT: FetchInit = {};
 /** Taken before anybody can put ours in its place. */
@@ -62,12 +63,13 @@ export function createFetch(client: Client): Fetch {
     http: pairsFor(own, decompress ? 'gzip, deflate' : ''),
     https: pairsFor(own, decompress ? 'br, gzip, deflate' : ''),
   };
-  const defaults: FetchDefaults = { baseUrl: core.baseUrl, pairs, decompress };
+  const fields = { http: blockOf(pairs.http), https: blockOf(pairs.https) };
+  const defaults: FetchDefaults = { baseUrl: core.baseUrl, pairs, fields, decompress };
   const face: FetchFace = {
     core,
     decompress,
     bodyBytesMax: options.bodyBytesMax ?? Number.POSITIVE_INFINITY,
-    plainFields: { http: blockOf(pairs.http), https: blockOf(pairs.https) },
+    plainFields: fields,
     plainPairs: pairs,
   };
 
@@ -81,17 +83,19 @@ export function createFetch(client: Client): Fetch {
   }
 
   return function fetch(input, init = NO_INIT) {
-    if (init === NO_INIT && typeof input === 'string') {
-      const target = core.plainTarget(input);
-      if (target !== null) {
-        return new Promise((resolve, reject) => {
-          new FetchCall(face, null, core.lastOrigin(), target, resolve, reject).sendPlain();
-        });
-      }
+    const target = typeof input === 'string' ? core.plainTarget(input) : null;
+    if (target !== null && init === NO_INIT) {
+      return new Promise((resolve, reject) => {
+        new FetchCall(face, null, core.lastOrigin(), target, resolve, reject).sendPlain();
+      });
     }
     try {
-      if (isLocal(input)) return delegate(input, init);
-      const plan = planOf(input, init ?? NO_INIT, defaults);
+      let known: RequestUrl | null = null;
+      if (target !== null) {
+        const { address, name } = core.lastOrigin();
+        known = { address, origin: name, target };
+      } else if (isLocal(input)) return delegate(input, init);
+      const plan = planOf(input, init ?? NO_INIT, defaults, known);
       return plan instanceof Promise ? plan.then(run) : run(plan);
     } catch (error) {
       return Promise.reject(error instanceof TypeError ? error : failed(error));
