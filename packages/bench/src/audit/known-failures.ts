@@ -23,5 +23,7 @@ export function explainKnown(result: AuditResult): AuditResult {
   const known = KNOWN_FAILURES.find(
     ({ entry, check }) => entry === result.entry && check === result.check,
   );
-  return known === undefined ? result : { ...result, detail: `${result.detail}: ${known.reason}` };
+  return known === undefined
+    ? result
+    : { ...result, known: true, detail: `${result.detail}: ${known.reason}` };
 }

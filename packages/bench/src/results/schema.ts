@@ -155,6 +155,7 @@ export const resultsSchema = Type.Object(
           Type.Literal('not-applicable'),
         ]),
         detail: text(),
+        known: Type.Optional(Type.Boolean()),
       }),
     ),
     leftOut: Type.Array(text()),

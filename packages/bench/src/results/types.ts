@@ -136,6 +136,8 @@ export interface AuditResult {
   check: string;
   verdict: 'pass' | 'fail' | 'not-applicable';
   detail: string;
+  /** The failure is on the list of those that an adapter cannot help; it is no news. */
+  known?: boolean;
 }
 
 export interface StudySettings {

@@ -200,7 +200,7 @@ function exclusions(figures: Figures, gates: readonly Gate[]): Map<string, strin
   const contestants = new Set(figures.contestants().map(({ id }) => id));
   const excluded = new Map<string, string>();
   for (const { scope, verdict, entries } of gates) {
-    if (scope !== 'entry' || verdict !== 'breach') continue;
+    if (scope !== 'entry' || verdict === 'pass') continue;
     for (const [entry, reason] of entries) {
       if (contestants.has(entry) && !excluded.has(entry)) excluded.set(entry, reason);
     }

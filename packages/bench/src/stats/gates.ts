@@ -25,7 +25,7 @@ export interface Gate {
   /** The figure that was judged, for example `worst 1.8 % (fetch, n2000-c50)`. */
   figure: string;
   limit: string;
-  /** Entries that breach a gate of their own, each with its reason. */
+  /** Entries that breach a gate of their own (or are known to), each with its reason. */
   entries: Map<string, string>;
 }
 
@@ -303,12 +303,17 @@ function auditGate(figures: Figures): Gate {
   const { audit } = figures.results;
   if (audit.length === 0) return gate(base, 'entry', 'absent', 'the audit was not run');
   const entries = new Map<string, string>();
-  for (const { entry, check, verdict, detail } of audit) {
-    if (verdict === 'fail' && !entries.has(entry)) entries.set(entry, `${check}: ${detail}`);
+  let surprise = false;
+  for (const { entry, check, verdict, detail, known } of audit) {
+    if (verdict !== 'fail') continue;
+    surprise ||= known !== true;
+    if (!entries.has(entry)) entries.set(entry, `${check}: ${detail}`);
   }
   if (entries.size === 0) return gate(base, 'entry', 'pass', `${audit.length} checks`);
   const names = [...entries.keys()].join(', ');
-  return gate(base, 'entry', 'breach', `${names} failed`, entries);
+  // A client that is known to fail is left out of the ranking as well, but it is no news.
+  const figure = surprise ? `${names} failed` : `${names} failed, as known`;
+  return gate(base, 'entry', surprise ? 'breach' : 'limited', figure, entries);
 }
 
 /** All gates in the order they are printed. */

@@ -144,16 +144,20 @@ function control(role: 'direct' | 'null-forwarder', note: string): Entry {
   };
 }
 
-/** The entries whose rounds come first in a tiered study. */
+/**
+ * The entries whose rounds come first in a tiered study: the ranking on Node and the one on Bun need
+ * all of them.
+ */
 function isMain(entry: Entry, original: Entry): boolean {
   if (entry.role !== 'contestant') return true;
-  return entry.runtime === original.runtime && entry.reuse === original.reuse;
+  return entry.runtime !== 'python' && entry.reuse === original.reuse;
 }
 
 /** Whether an entry of a tiered study goes through more than the main cell. */
 function goesFurther(entry: Entry, original: Entry, options: StudyOptions): boolean {
   if (entry.role === 'direct') return true;
-  if (entry.role !== 'contestant' || !isMain(entry, original)) return false;
+  if (entry.role !== 'contestant' || entry.reuse !== original.reuse) return false;
+  if (entry.runtime !== original.runtime) return false;
   return options.clients !== null || FURTHER_CELLS_DEFAULTS.includes(entry.contestant);
 }
 
@@ -193,5 +197,5 @@ export function buildTasks(
 function sideWeight(entry: Entry, cellIndex: number): number {
   if (cellIndex > 0) return 1;
   if (entry.runtime === 'python') return entry.reuse === 'shared' ? 3 : 2;
-  return entry.runtime === 'bun' ? 3 : 2;
+  return 2;
 }
