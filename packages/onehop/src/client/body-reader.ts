@@ -11,6 +11,10 @@ const unreadBytesMax = 2 * limits.relayBufferBytesMax;
 const drainBytesMax = 64 * 1024;
 /** A collected body of announced length up to this is put into one buffer made for it. */
 const preparedBytesMax = 4 * 1024 * 1024;
+/** With less than this to come, one ordinary read brings it: reading straight into place saves nothing. */
+const directBytesMin = 64 * 1024;
+/** A shorter piece is cheaper to copy than to make a view of. */
+const viewBytesMin = 4 * 1024;
 
 /**
  * The body of one response between the connection, which pushes, and the caller, who pulls: collected
@@ -29,6 +33,8 @@ export class BodyReader implements DecoderEvents {
   #wholeLength = 0;
   /** How much of it has been read. */
   #wholeTaken = 0;
+  /** The socket was asked to read straight into it. */
+  #direct = false;
   #collecting = false;
   #collectBytesMax = 0;
   #resolve: (() => void) | null = null;
@@ -64,8 +70,7 @@ export class BodyReader implements DecoderEvents {
     if (this.#codings !== null) {
       // Made at the first byte: an empty body has no coding to undo.
       this.#decoder ??= new BodyDecoder(this.#codings, this.#decodedBytesMax, this, bytes[start]!);
-      const copy = Buffer.from(bytes.subarray(start, end));
-      if (!this.#decoder.write(copy)) this.#exchange?.pause();
+      if (!this.#decoder.write(this.#keep(bytes, start, end))) this.#exchange?.pause();
       return;
     }
     if (
@@ -79,12 +84,40 @@ export class BodyReader implements DecoderEvents {
     }
     const whole = this.#whole;
     if (whole !== null && this.#wholeLength + end - start <= whole.length) {
-      copyBytes.call(bytes as Buffer, whole, this.#wholeLength, start, end);
-      this.#wholeLength += end - start;
-      this.#wake();
+      this.#fill(whole, bytes, start, end);
       return;
     }
-    this.#push(copyOf(bytes, start, end));
+    this.#push(this.#keep(bytes, start, end));
+  }
+
+  #fill(whole: Buffer, bytes: Uint8Array, start: number, end: number): void {
+    const at = this.#wholeLength;
+    this.#wholeLength = at + end - start;
+    const isInPlace =
+      this.#direct &&
+      bytes.buffer === whole.buffer &&
+      bytes.byteOffset + start === whole.byteOffset + at;
+    if (!isInPlace) {
+      copyBytes.call(bytes as Buffer, whole, at, start, end);
+      this.#askDirect(whole);
+    }
+    this.#wake();
+  }
+
+  /** Has the rest read straight into place when it is long; else puts an end to that. */
+  #askDirect(whole: Buffer): void {
+    const at = this.#wholeLength;
+    if (!this.#direct && whole.length - at < directBytesMin) return;
+    this.#direct = this.#exchange?.readInto(whole, at) === true;
+  }
+
+  /** The bytes to keep: a view where the transport lets us and most of what it pins is wanted. */
+  #keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    const length = end - start;
+    if (length >= viewBytesMin && length * 2 >= bytes.length && this.#exchange?.keepsReads) {
+      return bytes.subarray(start, end);
+    }
+    return copyOf(bytes, start, end);
   }
 
   onEnd(): void {
@@ -137,7 +170,9 @@ export class BodyReader implements DecoderEvents {
       if (this.#unreadBytes > this.#collectBytesMax) this.#tooLarge();
       return;
     }
-    if (this.#unreadBytes > unreadBytesMax) {
+    // What lay here before counts, not the newest piece, which may be long by itself: whoever collects
+    // the body asks for it right after this read, and to pause and resume costs two system calls.
+    if (this.#unreadBytes - bytes.length > unreadBytesMax) {
       if (this.#decoder !== null) this.#decoder.pause();
       else this.#exchange?.pause();
     }
@@ -228,6 +263,7 @@ export class BodyReader implements DecoderEvents {
     }
     this.#whole = whole;
     this.#wholeLength = length;
+    this.#askDirect(whole);
   }
 
   /** The next piece; null at the end. Throws what the body failed with. */

@@ -116,6 +116,21 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     if (this.connection !== null && this.connection.current === this) this.connection.pause();
   }
 
+  /** What `onBody` is given may be kept without a copy. */
+  get keepsReads(): boolean {
+    return this.connection?.socket?.keepsReads === true;
+  }
+
+  /**
+   * Asks that the rest of the body be read straight into `bytes`, from `start` on; see
+   * `Socket.readInto`. `bytes` must end where the body does. False when that cannot be.
+   */
+  readInto(bytes: Uint8Array, start: number): boolean {
+    const connection = this.connection;
+    if (connection === null || connection.current !== this) return false;
+    return connection.socket!.readInto(bytes, start);
+  }
+
   resume(): void {
     if (!this.paused) return;
     this.paused = false;

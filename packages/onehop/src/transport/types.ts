@@ -36,6 +36,8 @@ export interface Socket<State> {
   readonly remoteAddress: string;
   /** Protocol agreed by ALPN; empty without TLS. */
   readonly alpnProtocol: string;
+  /** What `data` was given is never written to again: views of it may be kept instead of copies. */
+  readonly keepsReads: boolean;
   /**
    * Sends `bytes[start, end)`. The transport owns the range until `drain` (or, for `Flushed`, not
    * beyond the call): do not overwrite it while it is queued. Bytes borrowed in `data` may be passed
@@ -49,6 +51,13 @@ export interface Socket<State> {
   uncork(): WriteStatus;
   /** Stops `data` (and with it `end`) until `resume`. */
   pause(): void;
+  /**
+   * Asks that `bytes` be filled from `start` to its end by what is read next, without a copy: `data`
+   * is then given views of it. It begins behind the reads under way, so some of what comes may still
+   * lie elsewhere: the caller copies that to where it belongs and asks again for what is left. Ends
+   * when `bytes` is full. False where the runtime cannot; then nothing changes.
+   */
+  readInto(bytes: Uint8Array, start: number): boolean;
   resume(): void;
   /** Half-closes after the send queue is flushed. */
   end(): void;

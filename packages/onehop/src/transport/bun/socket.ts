@@ -56,6 +56,11 @@ export class BunSocket<State> implements Socket<State> {
     return this.#queuedBytes + (gatherOwner === (this as unknown) ? gatheredBytes : 0);
   }
 
+  /** Bun makes new bytes for every read. */
+  get keepsReads(): boolean {
+    return true;
+  }
+
   get remoteAddress(): string {
     return this.#raw?.remoteAddress ?? '';
   }
@@ -102,6 +107,10 @@ export class BunSocket<State> implements Socket<State> {
     if (!this.#paused || this.#destroyed) return;
     this.#paused = false;
     this.#raw?.resume();
+  }
+
+  readInto(): boolean {
+    return false;
   }
 
   end(): void {

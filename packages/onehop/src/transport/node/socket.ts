@@ -50,6 +50,11 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   readonly #queueBytesMax: number;
   readonly #tls: boolean;
   readonly #direct: boolean;
+  /** Reads land here, from `#intoAt` on, instead of in the shared buffer; see `readInto`. */
+  #into: Uint8Array | null = null;
+  #intoAt = 0;
+  /** What the runtime was last told to read into; null before the first time. */
+  #readTarget: Uint8Array | null = null;
   #handle: StreamHandle | null = null;
   #opened = false;
   #paused = false;
@@ -94,6 +99,11 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
       return corked + (this.#destroyed ? 0 : this.#handle.writeQueueSize);
     }
     return corked + this.#net.writableLength;
+  }
+
+  /** Reads share one buffer. */
+  get keepsReads(): boolean {
+    return false;
   }
 
   get remoteAddress(): string {
@@ -150,6 +160,14 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     if (this.#endHeld) process.nextTick(onHeldEnd, this);
   }
 
+  readInto(bytes: Uint8Array, start: number): boolean {
+    // No target yet: accepted sockets, TLS and the documented path do not ask where to read to.
+    if (this.#readTarget === null || process.platform === 'win32') return false;
+    this.#into = start < bytes.length ? bytes : null;
+    this.#intoAt = start;
+    return true;
+  }
+
   end(): void {
     if (this.#shut) return;
     if (gatherOwner === (this as unknown)) this.#flushGathered();
@@ -189,6 +207,25 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
 
   onBytes(bytes: Uint8Array): void {
     if (!this.#destroyed) this.#handlers.data(this, bytes);
+  }
+
+  /** `target` was filled with so many bytes. */
+  onRead(target: Uint8Array, bytesRead: number): void {
+    if (target === this.#readTarget && target !== sharedReadBuffer) {
+      this.#intoAt += bytesRead;
+      if (this.#into !== null && this.#intoAt >= this.#into.length) this.#into = null;
+    }
+    this.onBytes(target.subarray(0, bytesRead));
+  }
+
+  /** Where to read to from now on; null for where the last read went. */
+  nextReadTarget(): Uint8Array | null {
+    const into = this.#into;
+    if (into === null) {
+      if (this.#readTarget === sharedReadBuffer) return null;
+      this.#readTarget = this.#readTarget === null ? readBuffer() : sharedReadBuffer;
+    } else this.#readTarget = into.subarray(this.#intoAt);
+    return this.#readTarget;
   }
 
   onEnd(): void {
@@ -367,7 +404,7 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
 
 /** A `data` callback with `this` as the runtime calls it: see `onread` in node:net. */
 export function onRead(this: NetSocket, bytesRead: number, buffer: Uint8Array): boolean {
-  (this as unknown as Owned).onehop.onBytes(buffer.subarray(0, bytesRead));
+  (this as unknown as Owned).onehop.onRead(buffer, bytesRead);
   return true;
 }
 

@@ -38,7 +38,7 @@ function contextOf(tls: TlsOptions): SecureContext {
   return context;
 }
 
-const onread = () => ({ buffer: readBuffer(), callback: onRead as unknown as () => boolean });
+const callback = onRead as unknown as () => boolean;
 
 function tlsOptions(options: ConnectOptions, tls: TlsOptions): ConnectionOptions {
   const name = tls.serverName ?? options.host ?? '';
@@ -92,11 +92,15 @@ function dial<State>(
       return socket;
     }
   }
+  let socket: NodeSocket<State>;
+  // A function is asked after each read: a client may want a body read straight to where it belongs.
+  // It may answer null for "as before", which the types do not know.
+  const buffer = (): Uint8Array => socket.nextReadTarget() as Uint8Array;
   const net = new NetSocket({
     allowHalfOpen: true,
-    ...(direct ? { onread: onread() } : {}),
+    ...(direct ? { onread: { buffer, callback } } : {}),
   });
-  const socket = wrap(net);
+  socket = wrap(net);
   net.once('connect', onOpen);
   if (!direct) net.on('data', onData);
   try {
@@ -166,7 +170,7 @@ function listen<State>(
       server.on('error', () => {});
       if (direct) {
         takeAccepts(server, (handle) => {
-          const given = { handle, allowHalfOpen: true, onread: onread() };
+          const given = { handle, allowHalfOpen: true, onread: { buffer: readBuffer(), callback } };
           const net = new NetSocket(given as ConstructorParameters<typeof NetSocket>[0]);
           if (options.path === undefined) net.setNoDelay(true);
           adopt(net);
