@@ -36,6 +36,37 @@ test('a clear difference is told with its interval, its cell and both figures', 
   ]);
 });
 
+test('with two runtimes each has its own first place, and an open one is called open', () => {
+  const { details } = verdict({
+    clients: [
+      ...clients,
+      { id: 'fast@bun', cpuUs: 40, runtime: 'bun' },
+      { id: 'slow@bun', cpuUs: 80, runtime: 'bun' },
+    ],
+  });
+  assert.match(
+    details.join('\n'),
+    /On Node fast ranks first \([\d.]+ µs\); the next, slow, takes [12]\.\d\d× \(95 % CI [^)]+\) the CPU\./,
+  );
+  assert.match(
+    details.join('\n'),
+    /On Bun fast@bun ranks first \([\d.]+ µs\); the next, slow@bun, takes/,
+  );
+  const close = verdict({
+    rounds: 10,
+    entryNoise: 0.3,
+    clients: [
+      ...clients,
+      { id: 'a@bun', cpuUs: 40, runtime: 'bun' },
+      { id: 'b@bun', cpuUs: 42, runtime: 'bun' },
+    ],
+  });
+  assert.match(
+    close.details.join('\n'),
+    /On Bun the first place is undecided: [ab]@bun is measured cheapest/,
+  );
+});
+
 test('clients that cost the same are tied, not ranked', () => {
   const same = [...clients, { id: 'same', cpuUs: 60 }];
   const { tone, sentence } = verdict({ clients: same, rounds: 20, entryNoise: 0.01 });

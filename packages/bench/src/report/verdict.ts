@@ -142,16 +142,12 @@ function rateClause(analysis: StudyAnalysis, best: string, next: string): string
 function detailsOf(analysis: StudyAnalysis, ranked: readonly Ranked[]): string[] {
   const details: string[] = [];
   const { headline, figures, ranking, options, cells } = analysis;
-  const perRuntime = (['node', 'bun', 'python'] as const).flatMap((runtime) => {
-    const own = ranked.filter(({ entry }) => figures.entry(entry).runtime === runtime);
-    return own.length === 0
-      ? []
-      : [
-          `${RUNTIMES[runtime]} ${own[0]!.entry} (${number(headline!.summaries.get(own[0]!.entry)!.cpuUs!.value)} µs)`,
-        ];
-  });
-  if (perRuntime.length > 1)
-    details.push(`Cheapest measured per runtime: ${perRuntime.join(', ')}.`);
+  const runtimes = (['node', 'bun', 'python'] as const).filter((runtime) =>
+    ranked.some(({ entry }) => figures.entry(entry).runtime === runtime),
+  );
+  if (runtimes.length > 1) {
+    for (const runtime of runtimes) details.push(firstOnRuntime(analysis, ranked, runtime));
+  }
   const study = ranking!.cpu.pairs.find(
     ({ a, b }) => [a, b].includes('httpx') && [a, b].includes('aiohttp'),
   );
@@ -176,6 +172,33 @@ function detailsOf(analysis: StudyAnalysis, ranked: readonly Ranked[]): string[]
     `In ${headline!.cell.id} differences within ±${percent(Math.exp(headline!.band.cpu) - 1, 1)} of CPU and ±${percent(Math.exp(headline!.band.rps) - 1, 1)} of requests/s count as equal.`,
   );
   return details;
+}
+
+/** Who is first among the clients of one runtime: only the client differs between those. */
+function firstOnRuntime(
+  analysis: StudyAnalysis,
+  ranked: readonly Ranked[],
+  runtime: Runtime,
+): string {
+  const { headline, figures, ranking, options } = analysis;
+  const own = ranked.filter(({ entry }) => figures.entry(entry).runtime === runtime);
+  const first = own[0]!.entry;
+  const cpuUs = `${number(headline!.summaries.get(first)!.cpuUs!.value)} µs`;
+  const against = own
+    .slice(1)
+    .map(({ entry }) => ranking!.cpu.pairs.find(({ a, b }) => a === entry && b === first)!);
+  if (against.length === 0) return `On ${RUNTIMES[runtime]} only ${first} is ranked (${cpuUs}).`;
+  const tied = against.filter(({ outcome }) => outcome === 'tied').map(({ a }) => a);
+  const open = against.filter(({ outcome }) => outcome === 'undecided').map(({ a }) => a);
+  const worse = against.find(({ outcome }) => outcome === 'worse');
+  const also = tied.length > 0 ? `, tied with ${list(tied)}` : '';
+  const start =
+    open.length > 0
+      ? `On ${RUNTIMES[runtime]} the first place is undecided: ${first} is measured cheapest (${cpuUs})${also}, but ${list(open)} ${open.length === 1 ? 'is' : 'are'} not shown to be dearer`
+      : `On ${RUNTIMES[runtime]} ${first} ranks first (${cpuUs})${also}`;
+  return worse === undefined
+    ? `${start}.`
+    : `${start}; the next, ${worse.a}, takes ${withConfidence(worse, options.confidence)} the CPU.`;
 }
 
 function limitsOf(analysis: StudyAnalysis): string[] {
