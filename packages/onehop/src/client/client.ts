@@ -58,8 +58,8 @@ export interface ClientCore {
   readonly defaultPairs: readonly string[];
   /** The target of a URL on the origin used last that needs no parsing; else null. */
   plainTarget(url: string): string | null;
-  /** The origin used last; only after `plainTarget` returned a target. */
-  lastOrigin(): Origin;
+  /** The origin used last; there is one when `plainTarget` returned a target. */
+  lastOrigin(): Origin | null;
   /** Errors: CLIENT_CLOSED. */
   originOf(url: RequestUrl): Origin;
 }
@@ -292,7 +292,7 @@ export class Client {
       baseUrl: this.#baseText,
       defaultPairs: this.#defaultPairs,
       plainTarget: (url) => this.#plainTarget(url),
-      lastOrigin: () => this.#lastOrigin!,
+      lastOrigin: () => this.#lastOrigin,
       originOf: (url) => this.#originOf(url),
     };
     return this.#core;

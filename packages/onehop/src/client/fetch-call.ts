@@ -22,7 +22,6 @@ export interface FetchFace {
   readonly decompress: boolean;
   readonly bodyBytesMax: number;
   /** Fields of a request that brings none of its own. */
-  readonly plainFields: { readonly http: FieldBlock; readonly https: FieldBlock };
   readonly plainPairs: { readonly http: readonly string[]; readonly https: readonly string[] };
 }
 
@@ -72,13 +71,9 @@ export class FetchCall {
     this.reject = reject;
   }
 
-  /** The plain way: the client's defaults and no body. */
-  sendPlain(): void {
-    this.exchange = this.origin.dispatch(
-      plainRequest(this.target, this.face.plainFields[this.origin.address.scheme]),
-      fetchHandler,
-      this,
-    );
+  /** The plain way: `request` is what {@link plainRequest} made. */
+  sendPlain(request: DispatchRequest): void {
+    this.exchange = this.origin.dispatch(request, fetchHandler, this);
   }
 
   send(): void {
@@ -229,7 +224,8 @@ function refusedRedirect(message: string): OnehopError {
   return new OnehopError('REDIRECT_FAILED', message, { phase: 'head' });
 }
 
-function plainRequest(target: string, fields: FieldBlock): DispatchRequest {
+/** A request with the client's defaults and no body. */
+export function plainRequest(target: string, fields: FieldBlock): DispatchRequest {
   return {
     method: 'GET',
     target,

@@ -3,6 +3,7 @@ import { FetchHeaders } from './fetch-headers.ts';
 import {
   BranchSource,
   bodyError,
+  ownBuffer,
   ownBytes,
   ReaderSource,
   readAll,
@@ -182,7 +183,7 @@ export class FetchResponse {
       case Kind.Bytes:
         return ownBytes(bytes);
       case Kind.ArrayBuffer:
-        return ownBytes(bytes).buffer;
+        return ownBuffer(bytes);
       default: {
         const type = this.#parts.headers.get('content-type');
         if (kind === Kind.Blob) {

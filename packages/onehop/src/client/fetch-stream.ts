@@ -19,6 +19,14 @@ export function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
     : new Uint8Array(bytes);
 }
 
+/** As {@link ownBytes}, without a view: on Bun each look at `buffer` costs as much as a small copy. */
+export function ownBuffer(bytes: Uint8Array): ArrayBuffer {
+  const { buffer } = bytes;
+  return bytes.byteLength === buffer.byteLength && buffer instanceof ArrayBuffer
+    ? buffer
+    : new Uint8Array(bytes).buffer;
+}
+
 /** Tells whether anything was asked of a stream. */
 export interface StreamSource {
   readonly stream: ReadableStream<Uint8Array>;

@@ -1,12 +1,14 @@
 /** `fetch` with the standard's signature on this engine. docs/reference/fetch.md says where it differs. */
 import { FieldBlock, parseErrorReason } from '../http1/index.ts';
 import { Client } from './client.ts';
-import { FetchCall, type FetchFace } from './fetch-call.ts';
+import { FetchCall, type FetchFace, plainRequest } from './fetch-call.ts';
 import { becomeHeaders } from './fetch-headers.ts';
 import { type FetchDefaults, type FetchPlan, failed, planOf } from './fetch-init.ts';
 import { becomeResponse } from './fetch-response.ts';
 import type { Fetch, FetchInit } from './fetch-types.ts';
+import type { Origin } from './origin.ts';
 import { hasField, invalid } from './request-options.ts';
+import type { DispatchRequest } from './types.ts';
 import type { RequestUrl } from './url.ts';
 
 const NO_INIT: FetchInit = {};
@@ -69,7 +71,6 @@ export function createFetch(client: Client): Fetch {
     core,
     decompress,
     bodyBytesMax: options.bodyBytesMax ?? Number.POSITIVE_INFINITY,
-    plainFields: fields,
     plainPairs: pairs,
   };
 
@@ -82,17 +83,38 @@ export function createFetch(client: Client): Fetch {
     });
   }
 
+  // The same URL again and again is the common case: it is looked at once.
+  let lastUrl = '';
+  let lastOrigin: Origin | null = null;
+  let lastRequest: DispatchRequest | null = null;
+
+  function plain(origin: Origin, request: DispatchRequest): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      new FetchCall(face, null, origin, request.target, resolve, reject).sendPlain(request);
+    });
+  }
+
   return function fetch(input, init = NO_INIT) {
+    if (
+      input === lastUrl &&
+      init === NO_INIT &&
+      lastRequest !== null &&
+      lastOrigin !== null &&
+      core.lastOrigin() === lastOrigin
+    ) {
+      return plain(lastOrigin, lastRequest);
+    }
     const target = typeof input === 'string' ? core.plainTarget(input) : null;
     if (target !== null && init === NO_INIT) {
-      return new Promise((resolve, reject) => {
-        new FetchCall(face, null, core.lastOrigin(), target, resolve, reject).sendPlain();
-      });
+      lastUrl = input as string;
+      lastOrigin = core.lastOrigin()!;
+      lastRequest = plainRequest(target, fields[lastOrigin.address.scheme]);
+      return plain(lastOrigin, lastRequest);
     }
     try {
       let known: RequestUrl | null = null;
       if (target !== null) {
-        const { address, name } = core.lastOrigin();
+        const { address, name } = core.lastOrigin()!;
         known = { address, origin: name, target };
       } else if (isLocal(input)) return delegate(input, init);
       const plan = planOf(input, init ?? NO_INIT, defaults, known);
