@@ -25,6 +25,8 @@ export interface FetchFace {
   readonly plainPairs: { readonly http: readonly string[]; readonly https: readonly string[] };
 }
 
+const settled = (): void => {};
+
 const isRedirect = (status: number): boolean =>
   status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
 
@@ -39,8 +41,9 @@ class Dropped {
 
 export class FetchCall {
   readonly face: FetchFace;
-  readonly resolve: (response: Response) => void;
-  readonly reject: (error: unknown) => void;
+  /** Forgotten once used: through its promise it would keep the response from being collected. */
+  resolve: (response: Response) => void;
+  reject: (error: unknown) => void;
   /** Null for the plain way: GET, nothing asked for. */
   readonly plan: FetchPlan | null;
   origin: Origin;
@@ -129,10 +132,11 @@ export class FetchCall {
     const reader = new BodyReader(exchange, hasBytes ? head.contentLength : 0);
     const isBare = isHead || status === 204 || status === 205 || status === 304;
     this.reader = reader;
+    const bodyBytesMax = plan?.options?.bodyBytesMax ?? face.bodyBytesMax;
     const decompress = plan?.options?.decompress ?? face.decompress;
     if (decompress && hasBytes && head.has(KnownField.ContentEncoding)) {
       const codings = codingsOf(headers.get('content-encoding'));
-      if (codings !== null && codings.length > 0) reader.decode(codings, face.bodyBytesMax);
+      if (codings !== null && codings.length > 0) reader.decode(codings, bodyBytesMax);
     }
     const response = new FetchResponse({
       status,
@@ -143,10 +147,12 @@ export class FetchCall {
       redirected: this.#redirects > 0,
       isCrossOrigin: this.#isCrossOrigin,
       signal: plan === null ? null : plan.signal,
-      bodyBytesMax: plan?.options?.bodyBytesMax ?? face.bodyBytesMax,
+      bodyBytesMax,
     });
     this.response = response;
     this.resolve(response as unknown as Response);
+    this.resolve = settled;
+    this.reject = settled;
     if (isBare && hasBytes) reader.discard();
   }
 

@@ -68,6 +68,7 @@ export function planOf(
     throw new TypeError('Request with GET/HEAD method cannot have body.');
   }
   const headers = collectFetchFields(init.headers ?? from?.headers);
+  if (options?.contentLength !== undefined) headers.contentLength = options.contentLength;
   const body = bodyGiven === null ? noBody : fetchBody(bodyGiven, init.duplex);
   const { cache } = init as { cache?: unknown };
   const checked = { method, url, signal, redirect, options, body, cache } as const;
