@@ -3,10 +3,10 @@
  * UPSTREAMS: origins, comma separated. PIPELINING: requests under way per upstream connection.
  * CONNECTIONS: upstream connections per target. Prints its port; ends when its input does.
  */
-import { createGateway } from 'onehop/gateway';
+import { createGateway, MetricsObserver } from 'onehop/gateway';
 
 const { UPSTREAMS = '', PIPELINING = '1', CONNECTIONS = '1024' } = process.env;
-const gateway = createGateway({
+const config = {
   listen: '127.0.0.1:0',
   upstreams: {
     target: {
@@ -35,7 +35,8 @@ const gateway = createGateway({
     requestsPerConnection: 1_000_000_000,
     keepAlive: '5m',
   },
-});
+};
+const gateway = createGateway(config, { observer: new MetricsObserver({ version: 'bench' }) });
 const [listener] = await gateway.listen();
 console.log(listener.port);
 process.stdin.on('end', () => process.exit(0)).resume();
