@@ -97,19 +97,35 @@ function applyRules(
   }
 }
 
+/** The lines about a caller that is not trusted to speak for itself, kept for its next request. */
+let lastAddress = '';
+let lastCaller = callerLines('');
+
+function callerLines(address: string): string {
+  const peer = address.startsWith('::ffff:') ? address.slice(7) : address;
+  const known = peer === '' ? '' : `x-forwarded-for: ${peer}\r\n`;
+  return `${known}x-forwarded-proto: http\r\n`;
+}
+
 /** Field lines that say who called and for which request; made once per exchange. */
 function identity(head: RequestHead, address: string, requestId: string, trusted: boolean): string {
-  const peer = address.startsWith('::ffff:') ? address.slice(7) : address;
-  let earlier = '';
-  let proto = 'x-forwarded-proto: http\r\n';
-  if (trusted) {
-    const given = head.getAll('x-forwarded-for').join(', ');
-    if (given !== '') earlier = `${given}, `;
-    if (head.has(KnownField.XForwardedProto)) proto = '';
+  if (!trusted) {
+    if (address !== lastAddress) {
+      lastAddress = address;
+      lastCaller = callerLines(address);
+    }
+    return `${lastCaller}x-request-id: ${requestId}\r\n${via(head)}`;
   }
+  const peer = address.startsWith('::ffff:') ? address.slice(7) : address;
+  const given = head.getAll('x-forwarded-for').join(', ');
+  const earlier = given === '' ? '' : `${given}, `;
+  const proto = head.has(KnownField.XForwardedProto) ? '' : 'x-forwarded-proto: http\r\n';
   const known = peer === '' ? '' : `x-forwarded-for: ${earlier}${peer}\r\n`;
-  return `${known}${proto}x-request-id: ${requestId}\r\nvia: 1.${head.versionMinor} onehop\r\n`;
+  return `${known}${proto}x-request-id: ${requestId}\r\n${via(head)}`;
 }
+
+const via = (head: RequestHead): string =>
+  head.versionMinor === 1 ? 'via: 1.1 onehop\r\n' : `via: 1.${head.versionMinor} onehop\r\n`;
 
 /** OPTIONS counts its hops down (RFC 9110 section 7.6.2); for other methods the field is no concern. */
 function maxForwards(head: RequestHead): string {
@@ -137,7 +153,7 @@ export function requestFields(
   }
   let own = identity(head, address, requestId, trusted);
   if (head.has(KnownField.MaxForwards)) own += maxForwards(head);
-  const forwarded = filter.collect(head).text + own;
+  const forwarded = filter.collectText(head) + own;
   return FieldBlock.ofChecked(rules === null ? forwarded : forwarded + rules.add.text);
 }
 
@@ -149,7 +165,7 @@ export function responseFields(
 ): FieldBlock {
   filter.apply(head, head.nominates);
   applyRules(head, RESPONSE_DROP, RESPONSE_DROP_NAMES, rules, false);
-  const forwarded = filter.collect(head).text + extra;
+  const forwarded = filter.collectText(head) + extra;
   return FieldBlock.ofChecked(rules === null ? forwarded : forwarded + rules.add.text);
 }
 

@@ -134,6 +134,8 @@ function originOptions(
     // Stale connections only; other targets are the gateway's business.
     retries: 1,
     tls: tlsOptions(config),
+    // A gateway lives by its listeners; telling the loop per exchange costs more than it is worth.
+    keepProcessAlive: true,
     parserLimits: { ...responseLimits, headBytesMax: config.limits.responseHeadBytesMax },
     transport: environment.transport,
     wheel: environment.wheel,

@@ -7,6 +7,8 @@ import { ParseError } from './parse-error.ts';
 export const RESERVED = HOP_BY_HOP.slice();
 RESERVED[KnownField.ContentLength] = 1;
 
+const NO_PAIRS: readonly string[] = [];
+
 /**
  * Fields that were checked once and are sent often: default headers of a client, headers a route
  * adds. `errorCode` is 0 or says why the fields cannot be sent; then `text` is empty.
@@ -29,7 +31,7 @@ export class FieldBlock {
 
   /** For `http1/` only: field lines that a parser or a writer has checked, each ended by CRLF. */
   static ofChecked(text: string): FieldBlock {
-    const block = new FieldBlock([]);
+    const block = new FieldBlock(NO_PAIRS);
     (block as { text: string }).text = text;
     return block;
   }

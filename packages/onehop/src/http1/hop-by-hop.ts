@@ -69,6 +69,11 @@ export class HopByHopFilter {
    * already stand so in the bytes are taken in one piece; the parser has checked every byte of them.
    */
   collect(head: HeaderTable): FieldBlock {
+    return FieldBlock.ofChecked(this.collectText(head));
+  }
+
+  /** {@link collect} as text, for whoever adds fields of its own. */
+  collectText(head: HeaderTable): string {
     const count = head.count;
     const marks = this.marks;
     let text = '';
@@ -101,7 +106,7 @@ export class HopByHopFilter {
       }
     }
     if (to !== -1) text += head.slice(from, to);
-    return FieldBlock.ofChecked(text);
+    return text;
   }
 
   /** Whether field `index` of the head judged last must be left out. */

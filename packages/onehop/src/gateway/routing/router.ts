@@ -98,6 +98,10 @@ function matchesPath(route: Route, path: string): boolean {
   return route.isPrefix || at === path.length + 1;
 }
 
+function matchesHeaders(route: Route, request: RoutableRequest): boolean {
+  return route.headers.every(([name, value]) => request.header(name) === value);
+}
+
 function matchesModel(patterns: readonly ModelPattern[], model: string): boolean {
   return patterns.some(({ text, prefix, suffix }) =>
     prefix === null
@@ -124,7 +128,7 @@ export class Router {
     for (const route of this.routes) {
       if (!matchesPath(route, request.path)) continue;
       if (route.host !== null && route.host !== request.host) continue;
-      if (!route.headers.every(([name, value]) => request.header(name) === value)) continue;
+      if (route.headers.length > 0 && !matchesHeaders(route, request)) continue;
       if (route.methods !== null && !route.methods.includes(request.method)) {
         miss = RouteMiss.MethodNotAllowed;
         continue;

@@ -7,6 +7,11 @@ const gatherBufferBytes = 64 * 1024;
 /** Writes up to this size are gathered by copying; bigger ones leave as they are. */
 const gatherBytesMax = 16 * 1024;
 
+/** Corked pieces up to this size are joined as text, up to that many bytes in all. */
+const textPieceBytesMax = 2 * 1024;
+const textBytesMax = 8 * 1024;
+const latin1Slice = Buffer.prototype.latin1Slice;
+
 /** Where corked writes are gathered; one for all sockets, since a cork never outlives a turn. */
 const gatherBuffer = Buffer.allocUnsafeSlow(gatherBufferBytes);
 let gatherOwner: BunSocket<unknown> | null = null;
@@ -37,6 +42,9 @@ export class BunSocket<State> implements Socket<State> {
   #offset = 0;
   #queuedBytes = 0;
   #error: unknown = null;
+  #remoteAddress = '';
+  /** Corked text and small pieces, as one string: cheaper than copying them into a buffer. */
+  #text = '';
 
   constructor(
     handlers: SocketHandlers<State>,
@@ -53,7 +61,11 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   get queuedBytes(): number {
-    return this.#queuedBytes + (gatherOwner === (this as unknown) ? gatheredBytes : 0);
+    return (
+      this.#queuedBytes +
+      this.#text.length +
+      (gatherOwner === (this as unknown) ? gatheredBytes : 0)
+    );
   }
 
   /** Bun makes new bytes for every read. */
@@ -62,7 +74,9 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   get remoteAddress(): string {
-    return this.#raw?.remoteAddress ?? '';
+    // A getter of the runtime that makes a string each time.
+    if (this.#remoteAddress === '') this.#remoteAddress = this.#raw?.remoteAddress ?? '';
+    return this.#remoteAddress;
   }
 
   get alpnProtocol(): string {
@@ -79,6 +93,10 @@ export class BunSocket<State> implements Socket<State> {
   writeLatin1(text: string): WriteStatus {
     if (this.#shut || !this.#opened) return WriteStatus.Closed;
     if (this.#corked && this.#gatherText(text)) return WriteStatus.Flushed;
+    return this.#sendText(text);
+  }
+
+  #sendText(text: string): WriteStatus {
     if (this.#queuedBytes > 0) return this.#enqueue(Buffer.from(text, 'latin1'));
     if (text.length === 0) return WriteStatus.Flushed;
     const sent = this.#raw!.write(text, 'latin1');
@@ -237,6 +255,7 @@ export class BunSocket<State> implements Socket<State> {
     this.#queue = [];
     this.#queueHead = 0;
     this.#queuedBytes = 0;
+    this.#text = '';
   }
 
   #status(): WriteStatus {
@@ -274,6 +293,12 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   #gather(bytes: Uint8Array, start: number, end: number): boolean {
+    const length = end - start;
+    if (length <= textPieceBytesMax && this.#fitsText(length)) {
+      this.#text += latin1Slice.call(bytes, start, end);
+      return true;
+    }
+    this.#textToBuffer();
     if (!this.#reserve(end - start)) return false;
     gatherBuffer.set(bytes.subarray(start, end), gatheredBytes);
     gatheredBytes += end - start;
@@ -281,6 +306,27 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   #gatherText(text: string): boolean {
+    if (this.#fitsText(text.length)) {
+      this.#text += text;
+      return true;
+    }
+    this.#textToBuffer();
+    return this.#gatherTextBytes(text);
+  }
+
+  /** Whether more may be kept as text: only in front of anything in the buffer. */
+  #fitsText(length: number): boolean {
+    return gatherOwner !== (this as unknown) && this.#text.length + length <= textBytesMax;
+  }
+
+  #textToBuffer(): void {
+    if (this.#text === '') return;
+    const text = this.#text;
+    this.#text = '';
+    if (!this.#gatherTextBytes(text)) this.#sendText(text);
+  }
+
+  #gatherTextBytes(text: string): boolean {
     if (!this.#reserve(text.length)) return false;
     gatheredBytes += gatherBuffer.write(text, gatheredBytes, text.length, 'latin1');
     return true;
@@ -302,6 +348,11 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   flushGathered(): WriteStatus {
+    if (this.#text !== '') {
+      const text = this.#text;
+      this.#text = '';
+      return this.#sendText(text);
+    }
     if (gatherOwner !== (this as unknown)) return this.#status();
     const bytes = gatheredBytes;
     gatherOwner = null;
