@@ -294,6 +294,11 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
       this.phase = Idle;
       return Read.End;
     }
+    // The bound may have been lowered since the head was read.
+    if (left > this.bodyBytesMax && this.bodyBytes === 0) {
+      this.position = start;
+      return this.fail(ParseError.BodyTooLarge);
+    }
     if (start >= end) {
       this.position = start;
       return Read.NeedMore;

@@ -69,7 +69,9 @@ export class Connection<State> implements DeadlineOwner {
   private dropped = 0;
   private bodyBytes = 0;
   private bodyStartMs = 0;
-  private lastQueuedBytes = 0;
+  private writtenBytes = 0;
+  /** How much of it the caller had taken when it was last looked at. */
+  private takenBytes = 0;
   private readonly readDeadline: Deadline = new Deadline(this, readDeadline);
   private readonly writeDeadline: Deadline = new Deadline(this, writeDeadline);
 
@@ -365,7 +367,8 @@ export class Connection<State> implements DeadlineOwner {
   }
 
   pauseBody(): void {
-    if (this.bodyPaused || this.phase === Phase.Closed) return;
+    // Once the request is complete there is nothing to hold up but the next one, which is not ours.
+    if (this.bodyPaused || this.phase === Phase.Closed || this.phase === Phase.Waiting) return;
     this.bodyPaused = true;
     this.server.wheel.disarm(this.readDeadline);
     if (this.phase === Phase.Tunnel) {
@@ -497,6 +500,7 @@ export class Connection<State> implements DeadlineOwner {
     // Within the parser loop `End` comes next by itself, at once for a request without a body.
     if (exchange.requestEnded) this.exchangeDone(exchange);
     else if (!this.consuming || this.parser.head.framing !== Framing.None) this.dropBody(exchange);
+    else this.bodyPaused = false;
   }
 
   /** Answered before the request was complete: drop a bounded rest, or close. */
@@ -568,7 +572,10 @@ export class Connection<State> implements DeadlineOwner {
     if (exchange !== null) this.endExchange(exchange, error);
     if (this.phase === Phase.Closed) return;
     if (answered) {
-      this.destroy(false);
+      // Answers to earlier requests may still be gathered with what was written of this one.
+      this.uncork();
+      if (exchange!.responseEnded && this.tunnel === null) this.closeGracefully();
+      else this.destroy(false);
       return;
     }
     const reply = errorReplyOfStatus(status);
@@ -634,6 +641,11 @@ export class Connection<State> implements DeadlineOwner {
     this.server.wheel.arm(this.readDeadline, this.server.timeouts.lingerTimeoutMs);
   }
 
+  /** Whether the request under way may be answered with 101. */
+  get offersUpgrade(): boolean {
+    return this.parser.head.upgrade;
+  }
+
   /** Server shutdown: closes now if nothing is under way. */
   closeIfIdle(): void {
     if (this.phase === Phase.Idle && this.held === null) this.closeGracefully();
@@ -671,19 +683,21 @@ export class Connection<State> implements DeadlineOwner {
   write(bytes: Uint8Array, start: number, end: number): WriteStatus {
     if (this.phase === Phase.Closed) return WriteStatus.Closed;
     this.server.counters.bytesOut += end - start;
+    this.writtenBytes += end - start;
     return this.wrote(this.socket!.write(bytes, start, end));
   }
 
   writeLatin1(text: string): WriteStatus {
     if (this.phase === Phase.Closed) return WriteStatus.Closed;
     this.server.counters.bytesOut += text.length;
+    this.writtenBytes += text.length;
     return this.wrote(this.socket!.writeLatin1(text));
   }
 
   wrote(status: WriteStatus): WriteStatus {
     if (status === WriteStatus.Queued && !this.writeBlocked) {
       this.writeBlocked = true;
-      this.lastQueuedBytes = this.socket!.queuedBytes;
+      this.takenBytes = this.writtenBytes - this.socket!.queuedBytes;
       this.server.wheel.arm(this.writeDeadline, this.server.timeouts.writeStallTimeoutMs);
     }
     return status;
@@ -691,9 +705,9 @@ export class Connection<State> implements DeadlineOwner {
 
   private writeStalled(): void {
     if (this.phase === Phase.Closed || !this.writeBlocked) return;
-    const queued = this.socket!.queuedBytes;
-    if (queued < this.lastQueuedBytes) {
-      this.lastQueuedBytes = queued;
+    const takenBytes = this.writtenBytes - this.socket!.queuedBytes;
+    if (takenBytes > this.takenBytes) {
+      this.takenBytes = takenBytes;
       this.server.wheel.arm(this.writeDeadline, this.server.timeouts.writeStallTimeoutMs);
       return;
     }

@@ -5,6 +5,7 @@ import {
   Framing,
   type HeaderTable,
   type HeadWriter,
+  isFieldValue,
   parseErrorReason,
   type RequestHead,
 } from '../http1/index.ts';
@@ -133,7 +134,10 @@ export class Exchange<State> {
     return !this.finished && this.connection.writeBlocked;
   }
 
-  /** Lowers or raises the bound of this request's body, before its first byte (413 beyond it). */
+  /**
+   * Sets the bound of this request's body, before its first byte (413 beyond it). A Content-Length
+   * above the server's own bound was refused with the head, so raising helps chunked bodies only.
+   */
   setBodyBytesMax(bytes: number): void {
     if (!this.finished) this.connection.parser.bodyBytesMax = bytes;
   }
@@ -155,7 +159,7 @@ export class Exchange<State> {
    */
   sendInterim(status: number, fields: FieldBlock = noFields): WriteStatus {
     if (!this.writable || this.responseStarted) return WriteStatus.Closed;
-    if (status < 100 || status > 199 || status === 101) {
+    if (!(status >= 100 && status <= 199) || status === 101 || !Number.isInteger(status)) {
       throw new OnehopError('ARGUMENT_INVALID', `${status} is no interim status`);
     }
     if (status === 100) this.continueNeeded = false;
@@ -399,10 +403,14 @@ export class Exchange<State> {
   /**
    * Answers 101 and hands the connection over (RFC 9110 section 7.8): from now on `write`, `end`,
    * `pause`, `resume` and `abort` act on raw bytes. Bytes that came behind the request reach
-   * `tunnel.data` first. Only for a request without a body whose head asks for an upgrade.
+   * `tunnel.data` first. Throws ARGUMENT_INVALID unless the request asks for an upgrade and has no
+   * body, and for a protocol that is no field value.
    */
   upgrade(protocol: string, fields: FieldBlock, tunnel: TunnelHandler<State>): WriteStatus {
     if (!this.writable || this.responseStarted) return WriteStatus.Closed;
+    if (!this.connection.offersUpgrade || protocol === '' || !isFieldValue(protocol)) {
+      throw new OnehopError('ARGUMENT_INVALID', 'the request cannot be upgraded so');
+    }
     this.status = 101;
     this.responseStarted = true;
     this.responseEnded = true;
@@ -446,8 +454,15 @@ export class Exchange<State> {
    * announce, which for HEAD is the one GET would have; what is sent is in `this.framing`.
    */
   private decideFraming(status: number, contentLength: number, complete: boolean): Framing {
-    if (!(status >= 200 && status <= 599)) {
+    if (!(status >= 200 && status <= 599) || !Number.isInteger(status)) {
       throw new OnehopError('ARGUMENT_INVALID', `${status} is no final status`);
+    }
+    if (
+      !complete &&
+      contentLength !== unknownLength &&
+      !(contentLength >= 0 && Number.isSafeInteger(contentLength))
+    ) {
+      throw new OnehopError('ARGUMENT_INVALID', 'contentLength must be a whole number of bytes');
     }
     let announced: Framing = Framing.None;
     if (status !== 204 && status !== 304) {

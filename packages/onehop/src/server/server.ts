@@ -107,7 +107,8 @@ export class ServerCore<State> {
   admit(connection: Connection<State>, socket: Socket<Connection<State>>): void {
     const { counters, limits } = this;
     const address = socket.remoteAddress;
-    const ofAddress = (this.perAddress.get(address) ?? 0) + 1;
+    // Callers on a Unix socket have no address to be told apart by.
+    const ofAddress = address === '' ? 0 : (this.perAddress.get(address) ?? 0) + 1;
     counters.connectionsOpened++;
     if (
       this.closing ||
@@ -122,7 +123,7 @@ export class ServerCore<State> {
       connection.closeGracefully();
       return;
     }
-    this.perAddress.set(address, ofAddress);
+    if (ofAddress > 0) this.perAddress.set(address, ofAddress);
     connection.countedAddress = address;
     counters.connectionsOpen++;
     connection.slot = this.connections.push(connection) - 1;
@@ -172,8 +173,15 @@ export class ServerCore<State> {
   }
 
   report(error: unknown, exchange: Exchange<State> | null): void {
-    if (this.handler.onError !== undefined) this.handler.onError(error, exchange);
-    else console.error('onehop: a handler of the server threw:', error);
+    if (this.handler.onError !== undefined) {
+      try {
+        this.handler.onError(error, exchange);
+        return;
+      } catch (thrown) {
+        console.error('onehop: onError of the server threw:', thrown);
+      }
+    }
+    console.error('onehop: a handler of the server threw:', error);
   }
 }
 
