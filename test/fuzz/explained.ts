@@ -66,6 +66,9 @@ function looser(
     if (code === 'HPE_INVALID_METHOD' && usesOddMethod(next)) {
       return 'llhttp knows a fixed list of methods, here any token is one (RFC 9110 section 9.1)';
     }
+    if (code === '' && has(next, 'upgrade') && /\r\n0\r\ncontent-length:/i.test(text)) {
+      return 'llhttp stops without a word at a framing field in the trailers of a request that offers an upgrade; here it is dropped';
+    }
     if (before !== undefined && has(before, 'upgrade') && has(before, 'connection')) {
       return 'llhttp stops behind a request that offers an upgrade; here it is a request like any';
     }
@@ -102,6 +105,9 @@ export function explain(
     if (samePrefix(seen.slice(0, until), theirs.messages)) {
       return 'node:http hands the connection over at CONNECT';
     }
+  }
+  if (kind === 'response' && /\r\ntransfer-encoding:[ \t]*chunked *\t[ \t]*\r/i.test(text)) {
+    return 'HTAB is whitespace round a value (RFC 9112 section 5); llhttp takes `chunked` with one behind it for an unknown coding and reads to the end of the connection';
   }
   if (!samePrefix(seen, theirs.messages)) return '';
   if (theirs.messages.length > seen.length && ours.finish === 'closed') {
