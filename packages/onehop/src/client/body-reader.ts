@@ -180,15 +180,7 @@ export class BodyReader implements DecoderEvents {
   }
 
   #tooLarge(): void {
-    this.onDecodeError(
-      new OnehopError(
-        'RESPONSE_TOO_LARGE',
-        `the body is longer than ${this.#collectBytesMax} bytes`,
-        {
-          phase: 'body',
-        },
-      ),
-    );
+    this.onDecodeError(tooLargeError(this.#collectBytesMax));
   }
 
   #wake(): void {
@@ -216,8 +208,11 @@ export class BodyReader implements DecoderEvents {
     return this.#ended;
   }
 
-  /** The body in one piece; only when {@link complete}. Throws what it failed with. */
-  whole(): Uint8Array {
+  /**
+   * The body in one piece; only when {@link complete}. Throws what it failed with; RESPONSE_TOO_LARGE
+   * for one beyond `bytesMax` that was here before anybody asked for it.
+   */
+  whole(bytesMax: number = Number.POSITIVE_INFINITY): Uint8Array {
     if (this.#error !== null) throw this.#error;
     let body: Uint8Array;
     if (this.#whole !== null) {
@@ -230,6 +225,7 @@ export class BodyReader implements DecoderEvents {
     this.#first = null;
     this.#more = null;
     this.#whole = null;
+    if (body.length > bytesMax) throw tooLargeError(bytesMax);
     return body;
   }
 
@@ -333,6 +329,12 @@ export class BodyReader implements DecoderEvents {
     this.#unreadBytes = 0;
     this.#exchange?.abort(reason);
   }
+}
+
+function tooLargeError(bytesMax: number): OnehopError {
+  return new OnehopError('RESPONSE_TOO_LARGE', `the body is longer than ${bytesMax} bytes`, {
+    phase: 'body',
+  });
 }
 
 /** A copy of borrowed bytes, from the runtime's pool when short. */

@@ -430,7 +430,9 @@ export class Connection implements PoolMember<Exchange> {
     this.current = null;
     const rest = this.#takeFollowers(null);
     this.#close();
-    for (const follower of rest) this.origin.resendUnanswered(follower, ABANDONED);
+    if (rest.length === 0) return;
+    const error = this.#fault('UPSTREAM_CLOSED', 'an exchange before it was given up', 'head');
+    for (const follower of rest) this.origin.resendUnanswered(follower, error);
   }
 
   /** The connection is unusable: everything on it fails or is sent again elsewhere. */
@@ -469,7 +471,9 @@ export class Connection implements PoolMember<Exchange> {
       this.origin.connectionGone(this, this.#fault(code, message, 'close'));
       return;
     }
-    this.#die(this.#fault(code, message, 'close'));
+    // Whoever took the tunnel hears of it by `onClose`, which the socket brings.
+    if (this.state === ConnectionState.Tunnel) this.socket!.destroy();
+    else this.#die(this.#fault(code, message, 'close'));
   }
 
   dialFailed(error: OnehopError): void {
@@ -479,8 +483,6 @@ export class Connection implements PoolMember<Exchange> {
     this.origin.connectionGone(this, error);
   }
 }
-
-const ABANDONED = new OnehopError('UPSTREAM_CLOSED', 'an exchange before it was given up');
 
 /** The handlers of every upstream socket; the state of a socket is its {@link Connection}. */
 export const connectionHandlers: SocketHandlers<Connection> = {

@@ -1,4 +1,10 @@
-import { Deadline, type DeadlineOwner, type ErrorCode, OnehopError } from '../core/index.ts';
+import {
+  Deadline,
+  type DeadlineOwner,
+  type ErrorCode,
+  OnehopError,
+  type Phase,
+} from '../core/index.ts';
 import type { PoolWaiter } from '../pool/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import type { Connection } from './connection.ts';
@@ -103,6 +109,7 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     this.origin.failExchange(
       this,
       new OnehopError('ABORTED', 'the exchange was aborted', {
+        phase: this.#phase,
         upstream: this.origin.name,
         cause: reason,
       }),
@@ -179,8 +186,14 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     if (this.stage === Stage.Done) return;
     this.origin.failExchange(
       this,
-      new OnehopError(code, message, { upstream: this.origin.name, cause }),
+      new OnehopError(code, message, { phase: this.#phase, upstream: this.origin.name, cause }),
     );
+  }
+
+  /** Where it stands, in the words of errors. */
+  get #phase(): Phase {
+    if (this.stage === Stage.Waiting) return this.opening === null ? 'queue' : 'connect';
+    return this.stage === Stage.Sent ? 'head' : 'body';
   }
 
   /** The request body can be sent from its start (again). */

@@ -199,10 +199,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#requests++;
     this.#active++;
     if (this.#closing || refused) {
-      this.#settle(
-        exchange,
-        refused ? head : new OnehopError('CLIENT_CLOSED', 'the client is closed'),
-      );
+      this.#settle(exchange, refused ? head : this.#closedError('the client is closed'));
       return exchange;
     }
     this.#budget.earn();
@@ -236,7 +233,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   destroy(): void {
     this.#closing = true;
     for (let waiter = this.#pool.firstWaiter(); waiter !== null; ) {
-      this.failExchange(waiter, new OnehopError('CLIENT_CLOSED', 'the client was destroyed'));
+      this.failExchange(waiter, this.#closedError('the client was destroyed'));
       waiter = this.#pool.firstWaiter();
     }
     for (const connection of [...this.#connections]) {
@@ -423,7 +420,10 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     else if (found === PoolFull) {
       this.#settle(
         exchange,
-        new OnehopError('QUEUE_FULL', `too many requests wait for ${this.name}`),
+        new OnehopError('QUEUE_FULL', `too many requests wait for ${this.name}`, {
+          phase: 'queue',
+          upstream: this.name,
+        }),
       );
     } else found.start(exchange);
   }
@@ -459,6 +459,10 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#failures++;
     exchange.handler.onError(exchange, error);
     this.#checkClosed();
+  }
+
+  #closedError(message: string): OnehopError {
+    return new OnehopError('CLIENT_CLOSED', message, { phase: 'close', upstream: this.name });
   }
 
   #checkClosed(): void {

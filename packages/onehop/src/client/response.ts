@@ -81,21 +81,21 @@ export class ClientResponse {
   async bytes(): Promise<Uint8Array> {
     this.#reader.take();
     if (!this.#reader.complete) await this.#reader.collect(this.#options.bodyBytesMax);
-    return this.#reader.whole();
+    return this.#reader.whole(this.#options.bodyBytesMax);
   }
 
   /** The whole body as UTF-8; a byte order mark is dropped, invalid bytes become U+FFFD. */
   async text(): Promise<string> {
     this.#reader.take();
     if (!this.#reader.complete) await this.#reader.collect(this.#options.bodyBytesMax);
-    return decodeUtf8(this.#reader.whole());
+    return decodeUtf8(this.#reader.whole(this.#options.bodyBytesMax));
   }
 
   /** The whole body as JSON. Throws a SyntaxError when it is not. */
   async json<T = unknown>(): Promise<T> {
     this.#reader.take();
     if (!this.#reader.complete) await this.#reader.collect(this.#options.bodyBytesMax);
-    return JSON.parse(decodeUtf8(this.#reader.whole())) as T;
+    return JSON.parse(decodeUtf8(this.#reader.whole(this.#options.bodyBytesMax))) as T;
   }
 
   /**
