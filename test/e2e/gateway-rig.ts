@@ -80,8 +80,9 @@ export async function startGateway(
 export async function withGateway(
   input: GatewayInput,
   body: (rig: Rig) => Promise<void>,
+  hear: Partial<GatewayObserver> = {},
 ): Promise<void> {
-  const rig = await startGateway(input);
+  const rig = await startGateway(input, hear);
   try {
     await body(rig);
   } catch (error) {

@@ -68,6 +68,9 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
   nextWaiter: Exchange | null = null;
   previousWaiter: Exchange | null = null;
 
+  /** Pieces of the body written, and how many there were when the deadline was last looked at. */
+  #writes = 0;
+  #writesSeen = 0;
   readonly #deadline: Deadline;
   /** 0 until the first deadline is armed. */
   #totalEndMs = 0;
@@ -164,6 +167,7 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
         return WriteStatus.Closed;
       }
     }
+    this.#writes++;
     return this.connection.writeBody(this, bytes, start, end);
   }
 
@@ -179,6 +183,8 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
       return;
     }
     this.connection.endBody(this, trailers);
+    // The server has the whole request: its time begins now.
+    if (this.stage === Stage.Sent && !this.paused) this.armHead();
   }
 
   /** Ends the exchange with an error of the caller's or of a deadline; it is not sent again. */
@@ -249,6 +255,17 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     else wheel.arm(this.#deadline, delayMs, nowMs);
   }
 
+  /**
+   * The request is not through: the head cannot be late yet. Its sender may pause (it has deadlines
+   * of its own); a server that takes none of what is queued is late all the same.
+   */
+  #uploadGoesOn(): boolean {
+    if (this.upload !== Upload.Streaming) return false;
+    const moved = this.#writes !== this.#writesSeen;
+    this.#writesSeen = this.#writes;
+    return moved || this.connection!.socket!.queuedBytes === 0;
+  }
+
   onDeadline(): void {
     if (this.stage === Stage.Done) return;
     const nowMs = this.origin.nowMs();
@@ -266,6 +283,10 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
         // A reader that holds the response up is not the server's fault; only the total runs on.
         if (this.paused) {
           this.armTotal();
+          return;
+        }
+        if (this.stage === Stage.Sent && this.#uploadGoesOn()) {
+          this.armHead();
           return;
         }
         if (this.stage === Stage.Sent) {

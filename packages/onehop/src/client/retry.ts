@@ -54,7 +54,9 @@ const pointless = (code: ErrorCode): boolean =>
 export function decideRetry(code: ErrorCode, context: RetryContext): boolean {
   if (context.attempt >= context.attemptsMax) return false;
   if (!context.bodyReplayable) return false;
-  if (context.responseBytes > 0) return false;
+  // A server that began to answer has worked on it. Asking another one is a second execution, which
+  // only an idempotent method allows; what was received so far was shown to nobody.
+  if (context.responseBytes > 0 && !(context.elsewhere && context.idempotent)) return false;
   if (!context.elsewhere && pointless(code)) return false;
   switch (ERRORS[code].retry) {
     case 'never':
@@ -64,7 +66,8 @@ export function decideRetry(code: ErrorCode, context: RetryContext): boolean {
     case 'if-reused':
       // Unsent: the connection was found dead before the write. Sent: only a stale reused connection
       // makes it likely that the server never saw it, and only an idempotent method may rely on that.
-      return !context.sent || (context.reused && context.idempotent);
+      // Another server may do it in any case if doing it twice does no harm.
+      return !context.sent || (context.idempotent && (context.reused || context.elsewhere));
     case 'if-idempotent':
       return !context.sent || context.idempotent;
   }

@@ -66,6 +66,12 @@ export const ERRORS = {
     'if-idempotent',
     'The response ended before its framing said.',
   ),
+  UPSTREAM_BUSY: spec(
+    'upstream',
+    503,
+    'always',
+    'The upstream answered 429 or 503 and Retry-After.',
+  ),
   HEAD_TIMEOUT: spec('upstream', 504, 'if-idempotent', 'No response head in headTimeoutMs.'),
   FIRST_BYTE_TIMEOUT: spec('upstream', 504, 'if-idempotent', 'No body byte in firstByteTimeoutMs.'),
   IDLE_TIMEOUT: spec('upstream', 504, 'if-idempotent', 'No body byte for idleTimeoutMs.'),

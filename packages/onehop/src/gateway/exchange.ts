@@ -61,6 +61,8 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   tried = 0;
   keyHash = 0;
   attempts = 0;
+  /** Those of them that did not get a byte of the request out. */
+  unsentAttempts = 0;
   /** Request target as it was received; `target` is what is sent. */
   received: string | null = null;
   /** The member that served last; `member` is null once the attempt is over. */
@@ -84,11 +86,18 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   pieces: Uint8Array[] = [];
   pieceBytes = 0;
   requestEnded = false;
+  /** Trailer section that came before the upstream could take it. */
+  trailers = '';
   scanner: JsonScanner | null = null;
   /** The upstream takes no more of the body. */
   uploadClosed = false;
 
   isEventStream = false;
+  /** The caller said `TE: trailers`. */
+  takesTrailers = false;
+  responseTrailers: FieldBlock | null = null;
+  /** Bytes of our own may stand between its events: no announced length, no content coding. */
+  mayInsert = false;
   /** Bytes of the stream came in this read that the observer has not heard of. */
   unobserved = false;
   /** Last event of a stream, held until the end or a few ms (design rule 7). */

@@ -53,6 +53,9 @@ const RESPONSE_DROP = marksOf(
 );
 const RESPONSE_DROP_NAMES = ['x-onehop-upstream', 'x-onehop-attempts', 'x-onehop-error'];
 
+const TRAILER_DROP = marksOf(KnownField.XRequestId);
+const TRAILER_DROP_NAMES = [...IDENTITY_NAMES, ...RESPONSE_DROP_NAMES];
+
 const UNDERSCORE = 0x5f;
 
 /**
@@ -97,12 +100,16 @@ function applyRules(
   }
 }
 
+/** An IPv4 address that a dual-stack listener shows as IPv6, as people write it. */
+export const plainAddress = (address: string): string =>
+  address.startsWith('::ffff:') ? address.slice(7) : address;
+
 /** The lines about a caller that is not trusted to speak for itself, kept for its next request. */
 let lastAddress = '';
 let lastCaller = callerLines('');
 
 function callerLines(address: string): string {
-  const peer = address.startsWith('::ffff:') ? address.slice(7) : address;
+  const peer = plainAddress(address);
   const known = peer === '' ? '' : `x-forwarded-for: ${peer}\r\n`;
   return `${known}x-forwarded-proto: http\r\n`;
 }
@@ -116,7 +123,7 @@ function identity(head: RequestHead, address: string, requestId: string, trusted
     }
     return `${lastCaller}x-request-id: ${requestId}\r\n${via(head)}`;
   }
-  const peer = address.startsWith('::ffff:') ? address.slice(7) : address;
+  const peer = plainAddress(address);
   const given = head.getAll('x-forwarded-for').join(', ');
   const earlier = given === '' ? '' : `${given}, `;
   const proto = head.has(KnownField.XForwardedProto) ? '' : 'x-forwarded-proto: http\r\n';
@@ -167,6 +174,13 @@ export function responseFields(
   applyRules(head, RESPONSE_DROP, RESPONSE_DROP_NAMES, rules, false);
   const forwarded = filter.collectText(head) + extra;
   return FieldBlock.ofChecked(rules === null ? forwarded : forwarded + rules.add.text);
+}
+
+/** Trailer fields to pass on, in either direction: never one that the gateway itself answers for. */
+export function trailerFields(trailers: HeaderTable): FieldBlock {
+  filter.apply(trailers, false);
+  applyRules(trailers, TRAILER_DROP, TRAILER_DROP_NAMES, null, true);
+  return filter.collect(trailers);
 }
 
 /** Fields of an interim response (RFC 9110 section 15.2): Link and the like. */

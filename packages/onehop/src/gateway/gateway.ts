@@ -196,7 +196,12 @@ export class Gateway {
       const { tables, origins } = this.#retired[index]!;
       if (used.has(tables)) continue;
       this.#retired.splice(index, 1);
-      for (const origin of origins) void origin.close();
+      // Tables older still may share a target with these.
+      for (const origin of origins) {
+        const keeper = [...used].find((older) => originsOf(older).includes(origin));
+        if (keeper === undefined) void origin.close();
+        else this.#retired.push({ tables: keeper, origins: [origin] });
+      }
     }
     if (this.#retireTimer !== null) this.#clock.clearTimer(this.#retireTimer);
     this.#retireTimer =

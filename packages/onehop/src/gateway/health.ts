@@ -19,12 +19,21 @@ const probeHandler: ExchangeHandler = {
   },
   onBody() {},
   onEnd: (exchange) => conclude(exchange, true),
-  onError: (exchange) => conclude(exchange, false),
+  onError(exchange, error) {
+    // No connection free, or the origin closed by a reload: that is no news of the target.
+    if (error.side === 'upstream') conclude(exchange, false);
+    else inconclusive(exchange);
+  },
 };
 
 function conclude(exchange: Exchange, ended: boolean): void {
   const { checker, member, status } = exchange.context as Probe;
   checker.concluded(member, ended && status >= 200 && status < 400);
+}
+
+function inconclusive(exchange: Exchange): void {
+  const { checker, member } = exchange.context as Probe;
+  checker.again(member);
 }
 
 /** Probes the members of one upstream until it is stopped. */
@@ -92,6 +101,11 @@ export class HealthChecker {
     if (member.onProbe(healthy, this.#gateway.nowMs())) {
       this.#gateway.observer.onHealth(this.#upstream, member, healthy);
     }
+    this.again(member);
+  }
+
+  /** The next probe, one interval from now. */
+  again(member: Member): void {
     this.#schedule(member, this.#upstream.config.health.intervalMs);
   }
 }

@@ -16,7 +16,7 @@ import { triedBit } from './balancing/balancer.ts';
 import { hashText } from './balancing/hash.ts';
 import { dialectOfPath, errorBody, errorFacts } from './error-body.ts';
 import { BodyPlan, GatewayExchange, timerKind } from './exchange.ts';
-import { requestFields } from './fields.ts';
+import { plainAddress, requestFields, trailerFields } from './fields.ts';
 import type { Gateway } from './gateway.ts';
 import { relayHandler } from './relay.ts';
 import { requestIdFor } from './request-id.ts';
@@ -172,11 +172,16 @@ function takeRoute(exchange: GatewayExchange, head: RequestHead, found: Route): 
   const { tables, downstream } = exchange;
   const address = downstream.remoteAddress;
   exchange.remoteAddress = address;
-  const trusted = tables.trustedPeers.size > 0 && tables.trustedPeers.has(address);
+  const trusted = tables.trustedPeers.size > 0 && tables.trustedPeers.has(plainAddress(address));
   exchange.fields = requestFields(head, table.request, address, exchange.requestId, trusted);
   exchange.host =
     config.preserveHost && head.authorityEnd > head.authorityStart ? head.authority : undefined;
   if (config.balance === 'hash') exchange.keyHash = affinityKey(exchange, head, found);
+  if (head.has(KnownField.TE)) {
+    exchange.takesTrailers = /(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(
+      head.valueOf(KnownField.TE)!,
+    );
+  }
   if (exchange.method === 'GET' && head.upgrade && head.framing === Framing.None) {
     // Only this one: h2c and lists that hide it are how requests are smuggled past a gateway.
     const protocol = head.valueOf(KnownField.Upgrade);
@@ -286,12 +291,26 @@ export function onRequestEnd(exchange: GatewayExchange): void {
       return;
     case BodyPlan.Stream:
       if (exchange.upstreamExchange === null) {
+        keepTrailers(exchange);
         if (!exchange.admitted && !exchange.queued) admit(exchange);
-      } else if (exchange.pieceBytes === 0) exchange.upstreamExchange.endBody();
+      } else if (exchange.pieceBytes === 0) {
+        exchange.upstreamExchange.endBody(requestTrailers(exchange.downstream));
+      } else keepTrailers(exchange);
       return;
     default:
       return;
   }
+}
+
+/** End of a chunked body with its trailer fields, empty without any; the parser has dropped those that must not come late. */
+function requestTrailers(downstream: DownstreamExchange<GatewayExchange>): string {
+  const { trailers } = downstream;
+  return trailers.count === 0 ? '' : `0\r\n${trailerFields(trailers).text}\r\n`;
+}
+
+/** The upstream is not ready for the end of the body: what follows it is kept. */
+function keepTrailers(exchange: GatewayExchange): void {
+  exchange.trailers = requestTrailers(exchange.downstream);
 }
 
 function scan(exchange: GatewayExchange, bytes: Uint8Array): void {
@@ -416,6 +435,7 @@ function dispatch(exchange: GatewayExchange): void {
   exchange.tried |= triedBit(member.index);
   exchange.dispatchedMs = exchange.gateway.nowMs();
   exchange.uploadClosed = false;
+  // Taken back in leaveMember, and only there.
   member.pending++;
   const table = exchange.route!;
   // What the origin may add by itself: a stale connection, never more than the attempts left.
@@ -423,7 +443,6 @@ function dispatch(exchange: GatewayExchange): void {
   const { pathPrefix } = member.config;
   const target = rewriteTarget(table.route, exchange.received ?? exchange.target);
   if (target === null) {
-    member.pending--;
     failExchange(
       exchange,
       new OnehopError('REQUEST_INVALID', 'the path cannot be rewritten', { phase: 'request' }),
@@ -433,10 +452,26 @@ function dispatch(exchange: GatewayExchange): void {
   exchange.received ??= exchange.target;
   exchange.target = pathPrefix === '' ? target : pathPrefix + target;
   if (!table.upstream.config.preserveHost) exchange.host = undefined;
+  if ((exchange.attempts > 1 || exchange.queuedMs > 0) && !limitTotal(exchange)) return;
   exchange.upstreamExchange = null;
   const upstreamExchange = member.origin.dispatch(exchange, relayHandler, exchange);
   // It may have failed, been answered and been tried again before this returns.
   if (!upstreamExchange.done) exchange.upstreamExchange = upstreamExchange;
+}
+
+/** The total deadline goes on over attempts and the wait in line; false when it has passed. */
+function limitTotal(exchange: GatewayExchange): boolean {
+  const { timeouts } = exchange.route!;
+  if (timeouts.totalTimeoutMs === 0) return true;
+  const elapsedMs = exchange.gateway.nowMs() - exchange.startMs;
+  const leftMs = Math.ceil(timeouts.totalTimeoutMs - elapsedMs);
+  if (leftMs <= 0) {
+    leaveMember(exchange, null);
+    failExchange(exchange, new OnehopError('TOTAL_TIMEOUT', 'no time is left', { phase: 'queue' }));
+    return false;
+  }
+  exchange.timeouts = { ...timeouts, totalTimeoutMs: leftMs };
+  return true;
 }
 
 /** The member is done with the attempt. `ok` null: it says nothing about the member. */
@@ -461,9 +496,12 @@ export function leaveMember(exchange: GatewayExchange, ok: boolean | null): void
 
 // ---- Failure ----------------------------------------------------------------------------------
 
-/** Whether the failure is the member's: counts against its health. */
-export const blamesMember = (error: OnehopError): boolean =>
-  error.side === 'upstream' && error.code !== 'RESPONSE_TOO_LARGE';
+/**
+ * What a failed attempt says about the member: `false` counts against its health, null says nothing
+ * (the caller left, its own queue was full, its answer is too large for us).
+ */
+export const verdictOf = (error: OnehopError): false | null =>
+  error.side === 'upstream' && error.code !== 'RESPONSE_TOO_LARGE' ? false : null;
 
 /**
  * An attempt failed before a byte of its response went downstream. Tries another member when that is
@@ -476,18 +514,55 @@ export function retryOrFail(
 ): void {
   const { upstream } = exchange;
   exchange.attempts += failed.attempt - 1;
-  leaveMember(exchange, error.code === 'ABORTED' ? null : !blamesMember(error));
+  leaveMember(exchange, verdictOf(error));
   if (exchange.downstream.finished) return;
-  if (upstream !== null && mayRetry(exchange, failed, error)) {
-    const next = upstream.pick(exchange.gateway.nowMs(), exchange.tried, exchange.keyHash);
-    if (next !== null && upstream.budget.spend()) {
-      exchange.gateway.observer.onRetry(exchange, error);
-      exchange.member = next;
-      dispatch(exchange);
-      return;
-    }
-  }
+  // A try that reached nobody is none: as long as there are members left, one of them gets it.
+  if (!failed.sent && error.code !== 'CONNECT_TIMEOUT') exchange.unsentAttempts++;
+  if (upstream !== null && mayRetry(exchange, failed, error) && moveOn(exchange, error)) return;
   failExchange(exchange, error);
+}
+
+/** Another member takes the exchange over, if there is one and the budget allows it. */
+function moveOn(exchange: GatewayExchange, error: OnehopError): boolean {
+  const upstream = exchange.upstream!;
+  const next = upstream.pick(exchange.gateway.nowMs(), exchange.tried, exchange.keyHash);
+  if (next === null || !upstream.budget.spend()) return false;
+  exchange.gateway.observer.onRetry(exchange, error);
+  exchange.member = next;
+  dispatch(exchange);
+  return true;
+}
+
+/**
+ * The member answered 429 or 503 with Retry-After: it did not do the work and says so. Hands the
+ * request to another member, whatever its method; false when there is none or it cannot be sent
+ * again, and the answer goes to the caller.
+ */
+export function moveFromBusy(exchange: GatewayExchange, busy: UpstreamExchange): boolean {
+  const { upstream, member } = exchange;
+  if (upstream === null || member === null || !busy.bodyReplayable) return false;
+  const attemptsMax = exchange.route!.attemptsMax + exchange.unsentAttempts;
+  if (exchange.attempts >= attemptsMax || attemptsMax < 2) return false;
+  if (upstream.pick(exchange.gateway.nowMs(), exchange.tried, exchange.keyHash) === null)
+    return false;
+  if (!upstream.budget.spend()) return false;
+  // Nobody reads the rest of the answer; its connection is not used again.
+  busy.context = null;
+  busy.abort();
+  leaveMember(exchange, null);
+  const next = upstream.pick(exchange.gateway.nowMs(), exchange.tried, exchange.keyHash);
+  const error = new OnehopError('UPSTREAM_BUSY', 'the target asks to be left alone for a while', {
+    phase: 'head',
+    upstream: member.label,
+  });
+  if (next === null) {
+    failExchange(exchange, error);
+    return true;
+  }
+  exchange.gateway.observer.onRetry(exchange, error);
+  exchange.member = next;
+  dispatch(exchange);
+  return true;
 }
 
 function mayRetry(
@@ -495,6 +570,7 @@ function mayRetry(
   failed: UpstreamExchange,
   error: OnehopError,
 ): boolean {
+  const { attemptsMax } = exchange.route!;
   return decideRetry(error.code, {
     idempotent: isIdempotent(exchange.method),
     reused: failed.reused,
@@ -502,7 +578,7 @@ function mayRetry(
     responseBytes: failed.responseBytes,
     bodyReplayable: failed.bodyReplayable,
     attempt: exchange.attempts,
-    attemptsMax: exchange.route!.attemptsMax,
+    attemptsMax: attemptsMax < 2 ? attemptsMax : attemptsMax + exchange.unsentAttempts,
     elsewhere: true,
   });
 }
@@ -624,6 +700,7 @@ export function finish(exchange: GatewayExchange): void {
     upstream!.queue.remove(exchange);
   }
   exchange.pieces = [];
+  exchange.tunnel?.destroy();
   if (exchange.member !== null) leaveMember(exchange, null);
   if (exchange.admitted) {
     exchange.admitted = false;

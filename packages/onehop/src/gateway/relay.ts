@@ -10,8 +10,8 @@ import type { TunnelHandler } from '../server/index.ts';
 import { unknownLength } from '../server/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import { type GatewayExchange, timerKind } from './exchange.ts';
-import { interimFields, responseFields } from './fields.ts';
-import { blamesMember, failExchange, leaveMember, retryOrFail } from './phases.ts';
+import { interimFields, responseFields, trailerFields } from './fields.ts';
+import { failExchange, leaveMember, moveFromBusy, retryOrFail, verdictOf } from './phases.ts';
 
 const writer = new HeadWriter();
 
@@ -36,7 +36,7 @@ export const relayHandler: ExchangeHandler = {
       if (status === WriteStatus.Closed) exchange.uploadClosed = true;
       if (status === WriteStatus.Queued) return;
     }
-    if (exchange.requestEnded) upstream.endBody();
+    if (exchange.requestEnded) upstream.endBody(exchange.trailers);
     else exchange.downstream.resume();
   },
 
@@ -50,10 +50,20 @@ export const relayHandler: ExchangeHandler = {
     const exchange = stateOf(upstream);
     exchange.headMs = exchange.gateway.nowMs();
     exchange.attempts += upstream.attempt - 1;
+    if (
+      (head.status === 503 || head.status === 429) &&
+      head.has(KnownField.RetryAfter) &&
+      moveFromBusy(exchange, upstream)
+    ) {
+      return;
+    }
     exchange.committed = true;
     exchange.upstreamStatus = head.status;
     const type = head.valueOf(KnownField.ContentType);
     exchange.isEventStream = type?.startsWith('text/event-stream') === true;
+    // A comment or an error event would break a length and a coded body.
+    exchange.mayInsert =
+      exchange.isEventStream && head.contentLength < 0 && !head.has(KnownField.ContentEncoding);
     sendHead(exchange, upstream, head);
     if (exchange.isEventStream) armKeepAlive(exchange);
   },
@@ -78,6 +88,12 @@ export const relayHandler: ExchangeHandler = {
     else armKeepAlive(exchange);
   },
 
+  onTrailers(upstream, trailers) {
+    const exchange = stateOf(upstream);
+    // RFC 9110 section 6.5.1: only to a caller that said it takes them.
+    if (exchange.takesTrailers) exchange.responseTrailers = trailerFields(trailers);
+  },
+
   onEnd(upstream) {
     const exchange = stateOf(upstream);
     const { downstream } = exchange;
@@ -85,7 +101,11 @@ export const relayHandler: ExchangeHandler = {
     leaveMember(exchange, exchange.upstreamStatus < 500);
     if (exchange.unobserved) observeRead(exchange);
     downstream.cork();
-    if (tail === null) downstream.end();
+    const trailers = exchange.responseTrailers;
+    if (trailers !== null) {
+      flushTail(exchange);
+      downstream.end(trailers);
+    } else if (tail === null) downstream.end();
     else {
       exchange.tail = null;
       downstream.endWith(tail, 0, tail.length);
@@ -94,15 +114,16 @@ export const relayHandler: ExchangeHandler = {
   },
 
   onError(upstream, error) {
-    const exchange = upstream.context as GatewayExchange;
+    const exchange = upstream.context as GatewayExchange | null;
+    if (exchange === null) return; // given up by moveFromBusy
     if (!exchange.committed) {
       retryOrFail(exchange, upstream, error);
       return;
     }
-    leaveMember(exchange, error.code === 'ABORTED' ? null : !blamesMember(error));
+    leaveMember(exchange, verdictOf(error));
     if (exchange.downstream.finished) return;
     flushTail(exchange);
-    if (exchange.isEventStream && exchange.atEventBoundary) sendErrorEvent(exchange, error);
+    if (exchange.mayInsert && exchange.atEventBoundary) sendErrorEvent(exchange, error);
     failExchange(exchange, error);
   },
 
@@ -194,7 +215,7 @@ function flushTail(exchange: GatewayExchange): void {
 
 function armKeepAlive(exchange: GatewayExchange): void {
   const { sseKeepAliveMs } = exchange.route!;
-  if (sseKeepAliveMs > 0) exchange.arm(timerKind.keepAlive, sseKeepAliveMs);
+  if (sseKeepAliveMs > 0 && exchange.mayInsert) exchange.arm(timerKind.keepAlive, sseKeepAliveMs);
 }
 
 /** The exchange's timer fired while its stream is open. */
