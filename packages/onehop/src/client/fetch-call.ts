@@ -56,7 +56,7 @@ export class FetchCall {
   #hop: Hop | null = null;
   #redirects = 0;
   #isCrossOrigin = false;
-  #onAbort: (() => void) | null = null;
+  #isListening = false;
 
   constructor(
     face: FetchFace,
@@ -83,10 +83,15 @@ export class FetchCall {
     const plan = this.plan!;
     const { signal } = plan;
     if (signal !== null) {
-      this.#onAbort = () => this.exchange?.abort(signal.reason);
-      signal.addEventListener('abort', this.#onAbort, { once: true });
+      this.#isListening = true;
+      signal.addEventListener('abort', this);
     }
     this.#dispatch(plan.method, plan.fields, plan.body.body, plan.host);
+  }
+
+  /** The signal aborts: the call itself is its listener, which saves a closure. */
+  handleEvent(): void {
+    this.exchange?.abort(this.plan!.signal!.reason);
   }
 
   #dispatch(
@@ -180,9 +185,9 @@ export class FetchCall {
   #over(): void {
     this.pump?.stop();
     this.response = null;
-    if (this.#onAbort === null) return;
-    this.plan!.signal!.removeEventListener('abort', this.#onAbort);
-    this.#onAbort = null;
+    if (!this.#isListening) return;
+    this.#isListening = false;
+    this.plan!.signal!.removeEventListener('abort', this);
   }
 
   #fail(error: unknown): void {
