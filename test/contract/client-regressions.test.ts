@@ -79,4 +79,48 @@ describe(`client regressions on ${transport.name}`, () => {
     check(fixture.send().error, 'CLIENT_CLOSED', 'close');
     await fixture.close();
   });
+
+  test('a handler that threw ended the process, and other exchanges never ended', async () => {
+    const fixture = new ClientFixture(transport, (peer, request) => peer.send(ok(request.target)));
+    await fixture.open({ connectionsMax: 1 });
+    const expected = new Error('expected in this test');
+    for (const where of ['onHead', 'onBody', 'onEnd', 'onDrain'] as const) {
+      const ends: string[] = [];
+      const fail = (callback: string): void => {
+        if (callback === where) throw expected;
+      };
+      const throwing: ExchangeHandler = {
+        onHead: () => fail('onHead'),
+        onBody: () => fail('onBody'),
+        onDrain(exchange) {
+          fail('onDrain');
+          exchange.endBody();
+        },
+        onEnd() {
+          ends.push('end');
+          fail('onEnd');
+        },
+        onError: (_exchange, error) => void ends.push(error.code, String(error.cause === expected)),
+      };
+      const print = console.error;
+      let printed = 0;
+      console.error = () => void printed++;
+      try {
+        // Behind another one, whose end is what starts it.
+        const before = fixture.send({ target: '/before' });
+        fixture.origin.dispatch(
+          { method: 'PUT', target: '/x', fields: noFields, body: { length: 0 } },
+          throwing,
+        );
+        const after = fixture.send({ target: '/after' });
+        await fixture.until(() => before.over && after.over && ends.length > 0);
+        assert.deepEqual([before.body, after.body], ['/before', '/after'], where);
+      } finally {
+        console.error = print;
+      }
+      assert.deepEqual(ends, where === 'onEnd' ? ['end'] : ['INTERNAL', 'true'], where);
+      assert.equal(printed, where === 'onEnd' ? 1 : 0, where);
+    }
+    await fixture.close();
+  });
 });

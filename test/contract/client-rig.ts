@@ -41,6 +41,8 @@ const LAST = ['end', 'error', 'upgrade'];
 function of(exchange: Exchange): Record {
   const record = exchange.context as Record;
   record.exchange = exchange;
+  // An exception here would be taken for the handler's fault: `close` looks at this again.
+  if (record.over) record.events.push('late');
   assert.equal(record.over, false, `called after the end: ${record.events.join(' ')}`);
   return record;
 }
@@ -176,6 +178,8 @@ export class ClientFixture {
     this.origin.destroy();
     for (const record of this.records) {
       const ends = record.events.filter((event) => LAST.includes(event));
+      assert.ok(!record.events.includes('late'), `went on: ${record.events.join(' ')}`);
+      assert.notEqual(record.error?.code, 'INTERNAL', String(record.error?.cause));
       assert.equal(ends.length, 1, `ended ${ends.length} times: ${record.events.join(' ')}`);
     }
     const { connections, active } = this.origin.stats();

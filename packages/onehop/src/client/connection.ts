@@ -108,11 +108,26 @@ export class Connection implements PoolMember<Exchange> {
     if (exchange === this.current) exchange.armHead();
     else exchange.armTotal();
     if (exchange.upload === Upload.Streaming) {
-      exchange.handler.onDrain?.(exchange);
+      this.#askForBody(exchange);
       // The head was held back so that head and first piece leave together.
       this.#corked = false;
       if (this.state === ConnectionState.Open) socket.uncork();
     }
+  }
+
+  /** May run within the end of another exchange, which a handler that throws must not cut short. */
+  #askForBody(exchange: Exchange): void {
+    try {
+      exchange.handler.onDrain?.(exchange);
+    } catch (error) {
+      exchange.fail('INTERNAL', handlerThrew, error);
+    }
+  }
+
+  /** A callback of the current exchange or of the tunnel threw: it fails, and the process lives. */
+  onThrown(error: unknown): void {
+    if (this.state === ConnectionState.Tunnel) this.socket!.destroy();
+    else this.#die(this.#fault('INTERNAL', handlerThrew, 'body', error));
   }
 
   /** End of the tick: what pipelined requests wrote leaves in one system call. */
@@ -484,11 +499,31 @@ export class Connection implements PoolMember<Exchange> {
   }
 }
 
+const handlerThrew = 'a handler of the exchange threw';
+
 /** The handlers of every upstream socket; the state of a socket is its {@link Connection}. */
 export const connectionHandlers: SocketHandlers<Connection> = {
   open: (socket) => socket.state.onOpen(socket),
-  data: (socket, bytes) => socket.state.onData(socket, bytes),
-  drain: (socket) => socket.state.onDrain(),
-  end: (socket) => socket.state.onEnd(socket),
+  data(socket, bytes) {
+    try {
+      socket.state.onData(socket, bytes);
+    } catch (error) {
+      socket.state.onThrown(error);
+    }
+  },
+  drain(socket) {
+    try {
+      socket.state.onDrain();
+    } catch (error) {
+      socket.state.onThrown(error);
+    }
+  },
+  end(socket) {
+    try {
+      socket.state.onEnd(socket);
+    } catch (error) {
+      socket.state.onThrown(error);
+    }
+  },
   close: (socket, error) => socket.state.onClose(socket, error),
 };

@@ -314,7 +314,11 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   exchangeEnded(exchange: Exchange): void {
     if (exchange.stage === Stage.Done) return;
     this.#leave(exchange);
-    exchange.handler.onEnd(exchange);
+    try {
+      exchange.handler.onEnd(exchange);
+    } catch (thrown) {
+      reportThrown('onEnd', thrown);
+    }
     if (this.#closing) this.#checkClosed();
   }
 
@@ -457,7 +461,11 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
 
   #report(exchange: Exchange, error: OnehopError): void {
     this.#failures++;
-    exchange.handler.onError(exchange, error);
+    try {
+      exchange.handler.onError(exchange, error);
+    } catch (thrown) {
+      reportThrown('onError', thrown);
+    }
     this.#checkClosed();
   }
 
@@ -471,6 +479,11 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#closed = [];
     for (const resolve of waiting) resolve();
   }
+}
+
+/** The exchange is over, so there is nobody else to tell. */
+function reportThrown(callback: string, error: unknown): void {
+  console.error(`onehop: ${callback} of an exchange threw:`, error);
 }
 
 function withoutUndefined(timeouts: Partial<Timeouts> | undefined): Partial<Timeouts> {

@@ -8,7 +8,8 @@ import type { Tunnel } from './tunnel.ts';
 /**
  * Receives one exchange. Per exchange: `onHead` at most once; then `onBody` any number of times; then
  * exactly one of `onEnd`, `onUpgrade` and `onError`, last and once. Nothing comes after it. A handler
- * may be shared by many exchanges; it must not throw. All calls may come from within `dispatch`,
+ * may be shared by many exchanges. It must not throw: one that does fails its exchange with INTERNAL,
+ * or, from `onEnd` and `onError`, is printed. All calls may come from within `dispatch`,
  * `abort` or `write`.
  */
 export interface ExchangeHandler {
