@@ -2,12 +2,13 @@
  * What the `plain` and the `openai` stand-ins have in common: reading requests whole, answering at a
  * pace, misbehaving on demand, and telling afterwards what really arrived.
  */
+
 import { type Clock, OnehopError } from 'onehop/core';
+import { reasonOf } from 'onehop/http1';
 import {
   createServer,
   type Exchange,
   fieldBlock,
-  reasonPhrase,
   type Server,
   type ServerHandler,
   unknownLength,
@@ -308,7 +309,7 @@ export class ServiceHost implements Service {
   private sendRaw(exchange: Exchange<Work>, reply: Reply, fault: Fault): void {
     const work = exchange.state!;
     const body = Buffer.concat([...reply.parts]);
-    let head = `HTTP/1.1 ${reply.status} ${reasonPhrase(reply.status)}\r\n`;
+    let head = `HTTP/1.1 ${reply.status} ${reasonOf(reply.status)}\r\n`;
     head += `${fieldBlock(reply.fields).text}Date: ${new Date().toUTCString()}\r\n`;
     const plan = planFault(fault, { head, body, chunked: reply.chunked });
     exchange.takeOver({

@@ -4,59 +4,11 @@ import { Framing, type HeaderTable } from './header-table.ts';
 import type { HopByHopFilter } from './hop-by-hop.ts';
 import { KnownField } from './known-field.ts';
 import { ParseError } from './parse-error.ts';
+import { statusLine } from './status.ts';
 
 /** What the head says about the connection. HTTP/1.1 keeps it open by saying nothing. */
 export const Connection = { KeepAlive: 0, Close: 1, Upgrade: 2 } as const;
 export type Connection = (typeof Connection)[keyof typeof Connection];
-
-/** Reason phrases that are prepared with their status line. */
-const PHRASES: Readonly<Record<number, string>> = {
-  100: 'Continue',
-  101: 'Switching Protocols',
-  103: 'Early Hints',
-  200: 'OK',
-  201: 'Created',
-  202: 'Accepted',
-  204: 'No Content',
-  206: 'Partial Content',
-  301: 'Moved Permanently',
-  302: 'Found',
-  303: 'See Other',
-  304: 'Not Modified',
-  307: 'Temporary Redirect',
-  308: 'Permanent Redirect',
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'Not Found',
-  405: 'Method Not Allowed',
-  408: 'Request Timeout',
-  409: 'Conflict',
-  413: 'Content Too Large',
-  414: 'URI Too Long',
-  415: 'Unsupported Media Type',
-  417: 'Expectation Failed',
-  421: 'Misdirected Request',
-  422: 'Unprocessable Content',
-  426: 'Upgrade Required',
-  429: 'Too Many Requests',
-  431: 'Request Header Fields Too Large',
-  500: 'Internal Server Error',
-  501: 'Not Implemented',
-  502: 'Bad Gateway',
-  503: 'Service Unavailable',
-  504: 'Gateway Timeout',
-  505: 'HTTP Version Not Supported',
-};
-const STATUS_LINES: string[] = [];
-for (let status = 100; status < 600; status++) {
-  STATUS_LINES[status - 100] = `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n`;
-}
-
-/** The usual reason phrase of a status; empty when there is none. */
-export function reasonOf(status: number): string {
-  return PHRASES[status] ?? '';
-}
 
 /**
  * Builds request and response heads, and is the only place where framing and hop-by-hop fields are
@@ -99,7 +51,7 @@ export class HeadWriter {
     this.reset(false);
     this.status = status;
     this.peerMinor = peerMinor;
-    const line = STATUS_LINES[status - 100];
+    const line = statusLine(status);
     if (line === undefined || (status < 200 && peerMinor === 0)) {
       this.errorCode = ParseError.InvalidFraming;
     } else if (reason === null) this.text = line;

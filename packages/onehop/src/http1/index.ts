@@ -11,7 +11,7 @@ export {
 export { Chunk, ChunkedDecoder } from './chunked-decoder.ts';
 export { FieldBlock } from './field-block.ts';
 export { isFieldValue, isTarget, isToken } from './field-text.ts';
-export { Connection, HeadWriter, reasonOf, writeInto } from './head-writer.ts';
+export { Connection, HeadWriter, writeInto } from './head-writer.ts';
 export {
   equalsLower,
   Framing,
@@ -38,5 +38,6 @@ export {
 } from './parse-error.ts';
 export { METHOD_BYTES_MAX, RequestParser } from './request-parser.ts';
 export { ResponseParser } from './response-parser.ts';
+export { reasonOf, statusLine } from './status.ts';
 export { FORBIDDEN_IN_TRAILERS } from './trailer-fields.ts';
 export * from './types.ts';

@@ -4,6 +4,7 @@
  * fails becomes 502.
  */
 import { type ErrorCode, OnehopError } from '../core/index.ts';
+import { reasonOf } from './status.ts';
 
 interface ParseErrorSpec {
   readonly name: string;
@@ -194,19 +195,6 @@ export function responseError(code: number, upstream?: string): OnehopError {
   );
 }
 
-const PHRASES: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  413: 'Content Too Large',
-  414: 'URI Too Long',
-  417: 'Expectation Failed',
-  431: 'Request Header Fields Too Large',
-  500: 'Internal Server Error',
-  501: 'Not Implemented',
-  503: 'Service Unavailable',
-  505: 'HTTP Version Not Supported',
-};
-
 const prepared = new Map<number, Buffer>();
 
 /**
@@ -217,7 +205,7 @@ const prepared = new Map<number, Buffer>();
 export function errorReplyOfStatus(status: number): Uint8Array {
   let bytes = prepared.get(status);
   if (bytes === undefined) {
-    const phrase = PHRASES[status] ?? 'Error';
+    const phrase = reasonOf(status) || 'Error';
     const body = `${phrase}\n`;
     bytes = Buffer.from(
       `HTTP/1.1 ${status} ${phrase}\r\ncontent-type: text/plain\r\n` +

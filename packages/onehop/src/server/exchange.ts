@@ -8,11 +8,11 @@ import {
   isFieldValue,
   parseErrorReason,
   type RequestHead,
+  statusLine,
 } from '../http1/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import type { Connection } from './connection.ts';
 import { noFields } from './field-block.ts';
-import { statusLine } from './status.ts';
 import type { TunnelHandler } from './types.ts';
 
 /** Length argument for a body whose size is not known yet. */

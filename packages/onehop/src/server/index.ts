@@ -7,7 +7,6 @@ export {
   defaultServerTimeouts,
   type Server,
 } from './server.ts';
-export { reasonPhrase, statusLine } from './status.ts';
 export type {
   ServerCounters,
   ServerHandler,

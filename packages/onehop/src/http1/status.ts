@@ -1,3 +1,4 @@
+/** Registered reason phrases (RFC 9110 section 15 and the IANA registry), in the one place for them. */
 const PHRASES: Readonly<Record<number, string>> = {
   100: 'Continue',
   101: 'Switching Protocols',
@@ -54,17 +55,18 @@ const PHRASES: Readonly<Record<number, string>> = {
   511: 'Network Authentication Required',
 };
 
-const LINES: string[] = new Array(1000).fill('');
-for (let status = 100; status < 1000; status++) {
-  LINES[status] = `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n`;
+/** From 100 to 599, the only codes there are (RFC 9110 section 15). */
+const LINES: string[] = [];
+for (let status = 100; status < 600; status++) {
+  LINES[status - 100] = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
 }
 
-/** The status line with its CRLF; the phrase is empty for a code without a registered one. */
-export function statusLine(status: number): string {
-  return LINES[status]!;
+/** The status line with its CRLF; undefined for what is no status from 100 to 599. */
+export function statusLine(status: number): string | undefined {
+  return LINES[status - 100];
 }
 
 /** The registered reason phrase, or an empty string. */
-export function reasonPhrase(status: number): string {
+export function reasonOf(status: number): string {
   return PHRASES[status] ?? '';
 }
