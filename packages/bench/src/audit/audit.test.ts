@@ -3,10 +3,10 @@ import { Agent, get } from 'node:http';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReuseMode } from '../contestants/index.ts';
-import { contestantNames, currentRuntime } from '../contestants/index.ts';
+import { contestantNames, currentRuntime, entryId } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
 import { CHECKS } from './checks.ts';
-import { entryId, KNOWN_FAILURES, runAudit } from './index.ts';
+import { KNOWN_FAILURES, runAudit } from './index.ts';
 import { startObserver } from './observer.ts';
 import { auditSubject } from './run.ts';
 

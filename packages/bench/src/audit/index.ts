@@ -15,7 +15,6 @@ import { auditPython } from './python.ts';
 import { auditConnectionsMax } from './run.ts';
 
 export { KNOWN_FAILURES, type KnownFailure } from './known-failures.ts';
-export { entryId } from './run.ts';
 
 const execute = promisify(execFile);
 

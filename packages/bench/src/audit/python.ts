@@ -2,16 +2,10 @@
 import { launch } from '../api/launch.ts';
 import { CliError } from '../cli-error.ts';
 import type { PythonPeer, ReuseMode } from '../contestants/index.ts';
-import { pythonLaunchCommand, pythonPeers } from '../contestants/index.ts';
+import { entryId, pythonLaunchCommand, pythonPeers } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
 import type { Driver } from './checks.ts';
-import {
-  auditConnectionsMax,
-  auditSubject,
-  auditTimeoutMs,
-  entryId,
-  startObserverFor,
-} from './run.ts';
+import { auditConnectionsMax, auditSubject, auditTimeoutMs, startObserverFor } from './run.ts';
 
 /** Every process takes about half a second of CPU to start: not all at once. */
 const processesMax = 4;

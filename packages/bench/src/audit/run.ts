@@ -1,7 +1,7 @@
 /** Runs all checks over contestants of this process's own runtime. */
 import { createClientSet } from '../api/client-set.ts';
-import type { ContestantInfo, ReuseMode, Runtime } from '../contestants/index.ts';
-import { currentRuntime, loadContestant } from '../contestants/index.ts';
+import type { ContestantInfo, ReuseMode } from '../contestants/index.ts';
+import { currentRuntime, entryId, loadContestant } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
 import type { Observer } from './behaviours.ts';
 import { type AuditSubject, CHECKS, type Driver } from './checks.ts';
@@ -11,12 +11,6 @@ import { startH2Observer } from './observer-h2.ts';
 /** Small, so that four times as many requests are still quick. */
 export const auditConnectionsMax = 8;
 export const auditTimeoutMs = 1200;
-
-/** `undici-request`, `onehop@bun`, `httpx.per-request`: how entries of a study are called. */
-export function entryId(name: string, runtime: Runtime, reuse: ReuseMode): string {
-  const place = runtime === 'bun' ? '@bun' : '';
-  return `${name}${place}${reuse === 'per-request' ? '.per-request' : ''}`;
-}
 
 /** The observer that speaks a contestant's protocol. */
 export function startObserverFor({

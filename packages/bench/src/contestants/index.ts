@@ -1,3 +1,4 @@
+export { entryId } from './entry-id.ts';
 export { describeFailure, UpstreamBodyError, UpstreamStatusError } from './failure.ts';
 export {
   type PythonPeer,

@@ -11,5 +11,6 @@ export { readOhaDirectory } from './oha-reader.ts';
 export * from './oha-types.ts';
 export { decodePlan, defaultPlan, encodePlan, exactSamplesMax } from './plan.ts';
 export { type RunOptions, runLoad } from './run.ts';
+export { unaccountedRequests } from './self-check.ts';
 export { type LoadRuntime, type SpawnOptions, spawnLoad } from './spawn.ts';
 export * from './types.ts';

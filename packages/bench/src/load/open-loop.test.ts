@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { defaultPlan } from './plan.ts';
 import { runLoad } from './run.ts';
 import { scheduleOf } from './schedule.ts';
+import { selfCheck, unaccountedRequests } from './self-check.ts';
 import { EventTimer } from './sse.ts';
 import { startTestServer } from './test-server.fixture.ts';
 
@@ -53,6 +54,24 @@ test('beyond the in-flight limit requests are dropped, counted and called a prob
   assert.equal(result.completed + result.dropped, 60);
   assert.ok(result.inFlightPeak <= 8);
   assert.match(result.selfCheckProblems.join(' '), /were not sent/);
+});
+
+test('requests that the pacing lost without an error are told by the self-check', async () => {
+  await using server = await startTestServer({ delayMs: 1 });
+  for (const plan of [
+    { ...openLoop, ratePerS: 300, durationMs: 200 },
+    { ...openLoop, ratePerS: 300, arrivals: 'poisson', durationMs: 200 } as const,
+    { ...openLoop, ratePerS: 300, requests: 40 },
+    { ...openLoop, burst: { delayMs: 30, requests: 7 }, durationMs: 100 },
+  ]) {
+    const result = await runLoad(defaultPlan(server.url, plan));
+    assert.equal(unaccountedRequests(result), 0, JSON.stringify(plan));
+    const short = { ...result, completed: result.completed - 3 };
+    assert.equal(unaccountedRequests(short), 3);
+    assert.match(selfCheck(short).join(' '), /3 requests of the schedule were neither sent/);
+    assert.equal(unaccountedRequests({ ...short, dropped: 1, errorCounts: { timeout: 2 } }), 0);
+    assert.equal(unaccountedRequests({ ...short, interrupted: true }), 0);
+  }
 });
 
 test('bursts come as bursts', async () => {

@@ -1,5 +1,6 @@
 /** Whether a run says something about the server rather than about the generator. */
 import type { PhaseOutcome } from './engine.ts';
+import { scheduleOf } from './schedule.ts';
 import type { LoadPlan, LoadResult } from './types.ts';
 
 /** Beyond this share of a core the generator may be what limits. */
@@ -23,6 +24,27 @@ export function littlesLaw(
 }
 
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+
+/**
+ * Requests of an open loop's schedule that nobody accounts for: neither answered nor failed, dropped
+ * or cut off. More than none means that the generator itself lost them, a wake-up for example.
+ */
+export function unaccountedRequests(result: Omit<LoadResult, 'selfCheckProblems'>): number {
+  const { plan } = result;
+  const schedule = scheduleOf(plan);
+  if (schedule === null || result.interrupted) return 0;
+  const requestsMax = plan.requests ?? Number.POSITIVE_INFINITY;
+  // A due instant right at the end may be rounded to either side of it.
+  const endMs = (plan.durationMs ?? Number.POSITIVE_INFINITY) - 1e-6;
+  // The first request is sent whatever the duration.
+  let scheduled = 1;
+  for (schedule.advance(); scheduled < requestsMax && schedule.dueMs < endMs; schedule.advance()) {
+    scheduled++;
+  }
+  const errors = Object.values(result.errorCounts).reduce((sum, count) => sum + count, 0);
+  const known = result.completed + errors + result.dropped + result.abortedAtDeadline;
+  return Math.max(0, scheduled - known);
+}
 
 /** Each reason not to conclude anything, one sentence; empty when the run is sound. */
 export function selfCheck(result: Omit<LoadResult, 'selfCheckProblems'>): string[] {
@@ -59,6 +81,12 @@ export function selfCheck(result: Omit<LoadResult, 'selfCheckProblems'>): string
     if (result.dropped > 0) {
       problems.push(
         `${result.dropped} requests were not sent because ${plan.inFlightMax} were under way already.`,
+      );
+    }
+    const lost = unaccountedRequests(result);
+    if (lost > 0) {
+      problems.push(
+        `${lost} requests of the schedule were neither sent nor dropped: the generator lost them.`,
       );
     }
     const achieved = result.achievedOverOffered ?? 1;

@@ -161,3 +161,38 @@ test('the upstream latency at which clients become equal is the first where all 
   const never = verdict({ cells: latencies.slice(0, 2), entryNoise: 0.01 });
   assert.match(never.questions[2]!.answer, /never stops: at 5 ms slow and slower still/);
 });
+
+test('a study with one client in the latency cells does not say "0 of -1"', () => {
+  const latencies = [0, 5, 50].map((latency) => closedCell(1000, 50, latency));
+  const { questions } = verdict({ cells: latencies }, (results) => {
+    results.measurements = results.measurements.filter(
+      ({ entry, cell }) => cell === latencies[0]!.id || entry.startsWith('fast'),
+    );
+  });
+  assert.match(questions[2]!.answer, /^Not measured: no two shared clients/);
+});
+
+const withDelays = (rounds: number, delaysMs: Record<string, number>) =>
+  verdict({ rounds }, (results) => {
+    for (const { entry, api } of results.measurements) {
+      if (api !== null) api.loopDelayP99Ms = delaysMs[entry] ?? 1;
+    }
+  }).questions[1]!.answer;
+
+test('a rig that makes every client late does not make one of them blocking', () => {
+  const answer = withDelays(10, { fast: 99, slow: 110, slower: 130 });
+  assert.match(answer, /^Nothing beyond the work itself/);
+  assert.match(withDelays(10, { fast: 99 }), /^Yes: under full load .* fast \(99/);
+});
+
+test('blocking seen in a single round is no more than a suspicion', () => {
+  assert.match(withDelays(1, { fast: 99 }), /^Perhaps, but too few rounds to be sure \(1 round\)/);
+});
+
+test('a study that stopped on its outcome says so among its limits', () => {
+  const { limits } = verdict({}, (results) => {
+    results.command += ' --until-decided --budget 10m';
+  });
+  assert.ok(limits.some((limit) => limit.includes('stopping on the outcome')));
+  assert.ok(!verdict().limits.some((limit) => limit.includes('--until-decided')));
+});

@@ -226,6 +226,11 @@ function limitsOf(analysis: StudyAnalysis): string[] {
       `${count(rounds, 'round')}: the intervals are crude; ${ROUNDS_FULL} give a full verdict.`,
     );
   }
+  if (/ --until-decided( |$)/.test(results.command)) {
+    limits.push(
+      'Rounds were added until the pairs were decided (--until-decided): stopping on the outcome makes a wrong verdict somewhat likelier than the confidence says.',
+    );
+  }
   if (excluded.size > 0) {
     const reasons = [...excluded].map(([entry, reason]) => `${entry} (${reason})`);
     limits.push(`Not ranked: ${list(reasons, 4)}.`);
@@ -289,10 +294,12 @@ function blocking(analysis: StudyAnalysis): string {
   const stuck = all.filter(({ state }) => state === 'blocked');
   const busy = all.filter(({ state }) => state === 'busy');
   const free = all.length - stuck.length - busy.length;
+  const least = Math.min(...stuck.map(({ rounds }) => rounds));
+  const firm = least >= ROUNDS_MIN;
   const load = `under full load (${analysis.headline!.cell.id})`;
   let answer =
     stuck.length > 0
-      ? `Yes: ${load} ${list(stuck.map(describeDelay))} ${stuck.length === 1 ? 'holds' : 'hold'} the event loop.`
+      ? `${firm ? 'Yes' : `Perhaps, but too few rounds to be sure (${count(least, 'round')})`}: ${load} ${list(stuck.map(describeDelay))} ${stuck.length === 1 ? 'holds' : 'hold'} the event loop.`
       : busy.length > 0
         ? `Nothing beyond the work itself ${load}.`
         : `No: ${load} the event loop’s p99 delay stays below ${BLOCKING_MS} ms with every one of ${all.length} clients (longest: ${all[0]!.entry}, ${number(all[0]!.loopDelayP99Ms)} ms).`;
@@ -324,7 +331,7 @@ function describeDelay({
 function latency(analysis: StudyAnalysis): string {
   const steps = latencySteps(analysis);
   if (steps.length === 0) {
-    return 'Not measured: no cells differ in upstream latency alone (add --latency 0,5,50,300).';
+    return 'Not measured: no two shared clients ran in cells that differ in upstream latency alone (add --latency 0,5,50,300).';
   }
   const shown = steps.map(({ cell, spread, worse, compared }) => {
     const others = compared - 1;

@@ -1,8 +1,11 @@
 /** Writes the report's files. */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { OnehopError } from 'onehop';
-import { type StudyResults, writeFileAtomically } from '../results/index.ts';
+import {
+  makeDirectory as makeDirectories,
+  type StudyResults,
+  writeFileAtomically,
+} from '../results/index.ts';
 import { analyseStudy, type StudyAnalysis } from '../stats/index.ts';
 import { charts, studyPlots } from './charts/index.ts';
 import { reportHtml, WIDE } from './html.ts';
@@ -21,7 +24,7 @@ export interface ReportFiles {
 /** @throws OnehopError ARGUMENT_INVALID when the directory cannot be made */
 export function makeDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true });
+    makeDirectories(path);
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code ?? String(error);
     throw new OnehopError('ARGUMENT_INVALID', `cannot make the directory ${path}: ${reason}`, {

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { OnehopError } from 'onehop';
-import { readResults, resultsSchemaText, writeResultsAtomically } from './index.ts';
+import { makeDirectory, readResults, resultsSchemaText, writeResultsAtomically } from './index.ts';
 import { closedCell, simulateStudy } from './synthetic.fixture.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'onehop-results-'));
@@ -119,5 +119,15 @@ test('the schema refuses a results file with any required field missing', () => 
       const path = fileWith('missing.json', JSON.stringify(results));
       assert.throws(() => readResults(path), OnehopError, `${name}.${key} may not be missing`);
     }
+  }
+});
+
+test('a directory is made with those above it, and one below /proc is refused instead of tried for ever', () => {
+  const top = join(dir, 'made');
+  assert.equal(makeDirectory(join(top, 'a', 'b')), top);
+  assert.equal(makeDirectory(join(top, 'a', 'b')), null);
+  const file = fileWith('plain', '');
+  for (const path of [file, join(file, 'below'), '/proc/onehop/results']) {
+    assert.throws(() => makeDirectory(path), /ENOENT|ENOTDIR|EEXIST|EACCES|EPERM|EROFS/, path);
   }
 });

@@ -1,14 +1,16 @@
 /** Reading and writing of results files: one clear sentence on bad input, nothing half-written. */
 import {
   closeSync,
+  existsSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
   writeSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { OnehopError } from 'onehop';
 import { resultsSchemaText } from './schema.ts';
@@ -115,6 +117,23 @@ export function readResults(path: string): StudyResults {
     throw invalid(`${path} is not valid JSON: ${what}`, error);
   }
   return checkResults(value, path);
+}
+
+/**
+ * Makes a directory and those above it; one that exists is fine. Step by step, because Node's
+ * recursive `mkdir` never returns where a file system answers ENOENT, as /proc does.
+ * @returns the topmost directory that was made, or null
+ * @throws the error of `mkdir`
+ */
+export function makeDirectory(path: string): string | null {
+  const missing: string[] = [];
+  for (let at = resolve(path); !existsSync(at) && at !== dirname(at); at = dirname(at)) {
+    missing.push(at);
+  }
+  // Told apart from a directory only by trying.
+  if (missing.length === 0) mkdirSync(path, { recursive: true });
+  for (const directory of missing.reverse()) mkdirSync(directory);
+  return missing[0] ?? null;
 }
 
 /**

@@ -1,5 +1,6 @@
 export {
   checkResults,
+  makeDirectory,
   readResults,
   writeFileAtomically,
   writeResultsAtomically,

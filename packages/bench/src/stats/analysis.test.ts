@@ -256,3 +256,13 @@ test('the three open questions are answered from the cells that exist', () => {
     'a looser limit never lowers the rate',
   );
 });
+
+test('a foreign generator that tells nothing of itself does not make its gates hold', () => {
+  const results = study();
+  assert.equal(gateOf(results, 'generator').verdict, 'pass');
+  results.rig.generator = 'oha 1.16.0';
+  for (const id of ['generator', 'connections']) {
+    assert.equal(gateOf(results, id).verdict, 'absent', id);
+  }
+  assert.match(gateOf(results, 'answers').figure, /by status only, not by body$/);
+});

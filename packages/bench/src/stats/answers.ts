@@ -2,6 +2,7 @@
 import type { Cell, Entry } from '../results/index.ts';
 import type { CellAnalysis, StudyAnalysis } from './analysis.ts';
 import { type Comparison, comparePairs, estimateRatio, type RatioEstimate } from './compare.ts';
+import { median } from './describe.ts';
 import { CPU, RPS } from './figures.ts';
 
 /** Below this an event loop counts as free, in ms at the 99th percentile. */
@@ -99,32 +100,45 @@ export interface Blocking {
   /**
    * `free`: short pauses. `busy`: pauses of the order that serving every connection once takes,
    * which is what a loaded loop does. `blocked`: one request alone, or far more than all of them,
-   * holds it.
+   * holds it, while the other clients on the same rig are well below.
    */
   state: 'free' | 'busy' | 'blocked';
+  rounds: number;
 }
 
-function stateOf(delayMs: number, cpuUs: number | null, connections: number): Blocking['state'] {
+/** A process that waits for its core is late too, but then all of them are. */
+const BLOCKED_OVER_OTHERS = 2;
+
+function stateOf(
+  delayMs: number,
+  cpuUs: number | null,
+  connections: number,
+  othersMs: number,
+): Blocking['state'] {
   if (delayMs <= BLOCKING_MS) return 'free';
-  if (cpuUs === null || cpuUs === 0) return 'blocked';
-  const requests = (delayMs * 1000) / cpuUs;
-  // Well beyond all of them: a preempted process on a shared core is late too.
-  return requests < 2 || requests > 3 * connections ? 'blocked' : 'busy';
+  const requests = cpuUs === null || cpuUs === 0 ? Number.NaN : (delayMs * 1000) / cpuUs;
+  if (requests < 2) return 'blocked';
+  if (delayMs < BLOCKED_OVER_OTHERS * othersMs) return 'busy';
+  return requests <= 3 * connections ? 'busy' : 'blocked';
 }
 
 /** Event-loop delay of every contestant in the headline cell, longest first. */
 export function blockingByEntry(analysis: StudyAnalysis): Blocking[] {
   const { headline, figures } = analysis;
   if (headline === null) return [];
+  const delayOf = (id: string) => headline.summaries.get(id)?.loopDelayP99Ms ?? null;
+  const delays = figures.contestants().map(({ id }) => [id, delayOf(id)] as const);
   return figures
     .contestants()
     .flatMap(({ id, protocol }) => {
       const summary = headline.summaries.get(id);
       if (summary?.loopDelayP99Ms == null) return [];
-      const { loopDelayP99Ms, loopDelayMaxMs, cpuUs } = summary;
+      const { loopDelayP99Ms, loopDelayMaxMs, cpuUs, rounds } = summary;
       const cost = cpuUs?.value ?? null;
-      const state = stateOf(loopDelayP99Ms, cost, headline.cell.connections);
-      return [{ entry: id, protocol, loopDelayP99Ms, loopDelayMaxMs, cpuUs: cost, state }];
+      const others = delays.flatMap(([other, ms]) => (other === id || ms === null ? [] : [ms]));
+      const othersMs = others.length === 0 ? 0 : median(others);
+      const state = stateOf(loopDelayP99Ms, cost, headline.cell.connections, othersMs);
+      return [{ entry: id, protocol, loopDelayP99Ms, loopDelayMaxMs, cpuUs: cost, state, rounds }];
     })
     .sort((a, b) => b.loopDelayP99Ms - a.loopDelayP99Ms);
 }
@@ -157,7 +171,8 @@ export interface LatencyStep {
 }
 
 /**
- * Cells that differ only in upstream latency, lowest first; empty unless there are two or more.
+ * Cells that differ only in upstream latency, lowest first: those in which at least two clients ran.
+ * Empty unless there are two such cells.
  * Taken is the family of cells with equal connections that spans the most latencies.
  */
 export function latencySteps(analysis: StudyAnalysis): LatencyStep[] {
@@ -180,9 +195,12 @@ export function latencySteps(analysis: StudyAnalysis): LatencyStep[] {
       .filter(({ reuse }) => reuse === 'shared')
       .map(({ id }) => id),
   );
-  return family
+  const steps = family
     .sort((a, b) => a.cell.upstreamLatencyMs - b.cell.upstreamLatencyMs)
-    .map((found) => latencyStep(found, shared, analysis));
+    .map((found) => latencyStep(found, shared, analysis))
+    // One client alone has nobody to be compared with.
+    .filter(({ compared }) => compared > 1);
+  return steps.length < 2 ? [] : steps;
 }
 
 function latencyStep(

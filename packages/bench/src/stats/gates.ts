@@ -88,12 +88,18 @@ function littleGate(figures: Figures): Gate {
   return gate(base, 'rig', verdict, `worst ${percent(worst.value)} (${worst.at})`);
 }
 
+/** Other tools tell nothing of their own effort and connections, and do not look at bodies. */
+const isForeign = ({ results }: Figures): boolean =>
+  /^(oha|wrk|h2load)\b/.test(results.rig.generator);
+const FOREIGN = 'the load generator of this study does not tell';
+
 function generatorGate(figures: Figures): Gate {
   const base = {
     id: 'generator',
     title: 'Generator below its ceiling',
     limit: `below ${percent(GENERATOR_MAX, 0)} of its core`,
   };
+  if (isForeign(figures)) return gate(base, 'rig', 'absent', FOREIGN);
   // The direct control is meant to drive the generator to its ceiling.
   const worst = worstGroup(groups(figures, false), (run) => run.generator.cpuUtilisation);
   if (worst === null) return gate(base, 'rig', 'absent', 'nothing was measured');
@@ -189,12 +195,14 @@ function answersGate(figures: Figures): Gate {
     return run.completed === 0 ? 'no request completed' : null;
   };
   const total = figures.results.measurements.reduce((all, run) => all + run.completed, 0);
-  const fine = `${total.toLocaleString('en')} answers checked`;
+  const bodies = isForeign(figures) ? ' by status only, not by body' : '';
+  const fine = `${total.toLocaleString('en')} answers checked${bodies}`;
   return entryGate(base, groups(figures, true), reasonOf, fine);
 }
 
 function connectionsGate(figures: Figures): Gate {
   const base = { id: 'connections', title: 'All connections established', limit: 'all' };
+  if (isForeign(figures)) return gate(base, 'entry', 'absent', FOREIGN);
   const closed = groups(figures, true).filter(({ cell }) => cell.kind === 'closed');
   const reasonOf = (run: Measurement, cell: Cell) => {
     const wanted = Math.min(cell.connections, cell.requests ?? cell.connections);

@@ -1,5 +1,6 @@
 /** Which contestants of which runtime, in which mode, take part; and the controls beside them. */
 import { CliError } from '../cli-error.ts';
+import { entryId } from '../contestants/entry-id.ts';
 import type { ContestantInfo, ReuseMode, Runtime } from '../contestants/types.ts';
 import type { Cell, Entry } from '../results/types.ts';
 import type { StudyOptions } from './options.ts';
@@ -25,12 +26,6 @@ const TWIN_CANDIDATES = ['undici-request', 'onehop', 'node-http', 'undici-dispat
 const BUN_DEFAULTS = ['onehop', 'onehop-fetch', 'bun-fetch', 'node-http', 'axios'];
 /** Who goes through the further cells by default: from every family one, in the time there is. */
 const FURTHER_CELLS_DEFAULTS = ['onehop', 'undici-request', 'node-http', 'fetch', 'axios', 'got'];
-
-/** `undici-request`, `onehop@bun`, `httpx.per-request`. Node and Python are not spelt out. */
-export function entryId(name: string, runtime: Runtime, reuse: ReuseMode): string {
-  const place = runtime === 'bun' ? '@bun' : '';
-  return `${name}${place}${reuse === 'per-request' ? '.per-request' : ''}`;
-}
 
 /** Whether `--clients` picks the item: by name, or by name and runtime as in `onehop@bun`. */
 function isWanted(item: CatalogueItem, options: StudyOptions): boolean {

@@ -64,8 +64,10 @@ async function warmUp(plan: LoadPlan, signal: AbortSignal): Promise<void> {
 /** oha knows one end: the time of a run in a tiered study, the number of requests in a matrix. */
 function runOha(plan: LoadPlan, byTime: boolean, children: Children): Promise<string> {
   const args = ['--no-tui', '--output-format', 'json', '-c', String(plan.connections)];
-  if (byTime && plan.durationMs !== null) args.push('-z', `${Math.round(plan.durationMs)}ms`);
-  else args.push('-n', String(plan.requests ?? 1));
+  if (byTime && plan.durationMs !== null) {
+    // Cut-off requests would cost CPU and count nowhere: the slower the client, the more.
+    args.push('-z', `${Math.round(plan.durationMs)}ms`, '-w');
+  } else args.push('-n', String(plan.requests ?? 1));
   args.push('--disable-compression', plan.url);
   return new Promise((resolve, reject) => {
     const child = spawn('oha', args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -77,3 +77,13 @@ test('rounds without a budget are carried out whole; by default time decides', (
   assert.equal(readOptions({}, true).planning, 'tiered');
   assert.ok(readOptions({}, true).budgetMs! < 240_000);
 });
+
+test('a study with oha needs no --open-loop off: the default leaves the open loop out', () => {
+  const options = readOptions({ generator: 'oha' }, false);
+  assert.deepEqual(options.openLoopRates, []);
+  checkOptions(options);
+  assert.throws(
+    () => checkOptions(readOptions({ generator: 'oha', openLoop: '100' }, false)),
+    /--open-loop needs --generator onehop/,
+  );
+});

@@ -163,7 +163,7 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
         : numbers(raw.latency, '--latency', 0, 60_000),
     openLoopRates:
       raw.openLoop === undefined
-        ? full
+        ? full || (raw.generator ?? 'onehop') !== 'onehop'
           ? []
           : [1000]
         : raw.openLoop === 'off'

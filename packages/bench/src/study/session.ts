@@ -1,6 +1,6 @@
 /** One fresh process of an entry, and the runs it goes through. */
 import { launchCommand } from '../api/index.ts';
-import type { LoadPlan, LoadResult } from '../load/index.ts';
+import { type LoadPlan, type LoadResult, unaccountedRequests } from '../load/index.ts';
 import type { Cell, Entry, Measurement } from '../results/types.ts';
 import type { Children, ServerCommand, ServerProcess } from './children.ts';
 import {
@@ -111,6 +111,8 @@ export async function runCell(
   if (ended !== null) {
     throw new Error(`the API process ended during the run (${ended}): ${server?.stderrTail()}`);
   }
+  const lost = unaccountedRequests(load);
+  if (lost > 0) throw new Error(`the load generator lost ${lost} requests of its schedule`);
   const counters = await readCounters(measureUrl, upstream.countersUrl);
   const where = { ...position, entry: entry.id, cell: cell.id, calibrationMs };
   return {

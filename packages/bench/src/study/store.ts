@@ -4,10 +4,15 @@
  * beside it, `<client>_<n>_<c>.json`, is the run of the round whose requests/s is the median one: a
  * real run, since percentiles of several runs must not be averaged.
  */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CliError } from '../cli-error.ts';
-import { readResults, writeFileAtomically, writeResultsAtomically } from '../results/index.ts';
+import {
+  makeDirectory,
+  readResults,
+  writeFileAtomically,
+  writeResultsAtomically,
+} from '../results/index.ts';
 import type { Cell, Measurement, StudyResults } from '../results/types.ts';
 import { cellFileName } from './cells.ts';
 import { groupBy } from './group.ts';
@@ -62,12 +67,12 @@ export class StudyStore {
       );
     }
     try {
-      this.#created = mkdirSync(this.dir, { recursive: true }) ?? null;
+      this.#created = makeDirectory(this.dir);
       const probe = join(this.dir, 'oha');
-      const made = mkdirSync(probe, { recursive: true });
+      const made = makeDirectory(probe);
       writeFileAtomically(join(this.dir, '.probe'), '');
       rmSync(join(this.dir, '.probe'));
-      if (made !== undefined) rmSync(probe, { recursive: true });
+      if (made !== null) rmSync(probe, { recursive: true });
     } catch (error) {
       this.discard();
       throw new CliError(`cannot write results to ${this.dir}: ${plainReason(error)}`);
@@ -91,7 +96,7 @@ export class StudyStore {
 
   saveRun(round: number, entry: string, cell: Cell, oha: unknown): void {
     const dir = join(this.dir, 'oha', 'rounds', String(round));
-    mkdirSync(dir, { recursive: true });
+    makeDirectory(dir);
     writeFileAtomically(join(dir, cellFileName(entry, cell)), `${JSON.stringify(oha)}\n`);
   }
 
@@ -140,6 +145,7 @@ export class StudyStore {
 function plainReason(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   const known: Record<string, string> = {
+    ENOENT: 'this file system takes no directories',
     EACCES: 'permission denied',
     EPERM: 'permission denied',
     EROFS: 'the file system is read-only',
