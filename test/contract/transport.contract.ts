@@ -431,3 +431,39 @@ cases['1,000 connections come and go and leave nothing'] = async (bench) => {
   const sockets = resources.filter((name) => name === 'TCPSocketWrap').length;
   assert.ok(sockets < 20, `${sockets} sockets left`);
 };
+
+cases['readInto fills the given bytes in place or says that it cannot'] = async (bench) => {
+  const length = 700_000;
+  const sent = pattern(length + 1000);
+  const target = Buffer.alloc(length);
+  let at = 0;
+  let inPlace = 0;
+  let promised = false;
+  let rest = '';
+  const { client, server } = await bench.pair((side) => {
+    side.keep = false;
+    side.onData = (bytes) => {
+      const here = Math.min(bytes.length, length - at);
+      if (bytes.buffer === target.buffer) {
+        assert.equal(
+          bytes.byteOffset,
+          target.byteOffset + at,
+          'in place, but not where it belongs',
+        );
+        inPlace += bytes.length;
+        at += bytes.length;
+        return;
+      }
+      target.set(bytes.subarray(0, here), at);
+      at += here;
+      rest += Buffer.from(bytes.subarray(here)).toString('latin1');
+      promised = side.socket.readInto(target, at);
+    };
+  });
+  server.socket.write(sent, 0, sent.length);
+  await bench.until(() => at === length && rest.length === 1000, 'everything');
+  assert.ok(target.equals(sent.subarray(0, length)), 'the bytes are the ones sent');
+  assert.equal(rest, sent.subarray(length).toString('latin1'), 'no byte behind the range is lost');
+  assert.equal(inPlace > 0, promised);
+  client.socket.destroy();
+};

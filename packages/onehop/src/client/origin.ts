@@ -24,12 +24,8 @@ import type {
   Timeouts,
 } from './types.ts';
 
-/**
- * Connections to one origin at once. 256 keeps one origin below a quarter of the usual limit of 1,024
- * open files and is far above what keeps a 2-core server busy; more requests wait in line, which the
- * pool's counters show.
- */
-export const connectionsMaxDefault = 256;
+/** Connections to one origin at once; more requests wait in line, which the pool's counters show. */
+export const connectionsMaxDefault: number = limits.connectionsPerOriginMax;
 /** A connection is not used again after this long, so that load balancers can move us. */
 export const connectionAgeMaxMs = 300_000;
 

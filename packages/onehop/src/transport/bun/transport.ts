@@ -59,9 +59,11 @@ function makeHandler(tls: boolean): BunSocketHandler {
       if (data instanceof BunSocket) queueMicrotask(() => data.onRawClose(error));
     },
     error(raw, error) {
-      // An exception of our own code; nothing of this socket can be trusted any more.
       const { data } = raw;
       if (data instanceof BunSocket) data.fail(error);
+      // The peer's TLS alert behind the handshake, a client certificate refused for one.
+      if (tls && error instanceof Error && error.message.includes('SSL routines')) return;
+      // An exception of our own code; nothing of this socket can be trusted any more.
       queueMicrotask(() => {
         throw error;
       });

@@ -249,6 +249,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     this.#shut = true;
     if (!this.#destroyed) this.#error = error;
     this.#destroyed = true;
+    // A TLS alert behind the handshake (a client certificate refused) leaves the socket open.
+    this.#net.destroy();
   }
 
   onClose(): void {
