@@ -243,7 +243,7 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
 
   #arm(stageMs: number): void {
     const { wheel } = this.origin;
-    const nowMs = wheel.nowMs();
+    const nowMs = this.origin.nowMs();
     if (this.#totalEndMs === 0) {
       // The first time, which is when the request was made.
       const totalMs = this.timeouts.totalTimeoutMs;

@@ -127,6 +127,8 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly #connections = new Set<Connection>();
   readonly #sweepDeadline: Deadline;
   #sweepMs = 0;
+  /** The time while a request is being dispatched; else 0. */
+  #turnMs = 0;
   readonly #defer: (callback: () => void) => void;
   readonly #onConnect: ((durationMs: number) => void) | null;
   readonly #flushList: Connection[] = [];
@@ -186,9 +188,15 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
 
   /**
    * Sends a request. `handler` hears how it goes, possibly before this returns; `context` is kept on
-   * the exchange for it. Fails through `onError`, never by throwing.
+   * the exchange for it. Fails through `onError`, never by throwing. Whoever has just read the clock
+   * passes `nowMs`.
    */
-  dispatch(request: DispatchRequest, handler: ExchangeHandler, context: unknown = null): Exchange {
+  dispatch(
+    request: DispatchRequest,
+    handler: ExchangeHandler,
+    context: unknown = null,
+    nowMs = 0,
+  ): Exchange {
     const head = requestHead(this, request);
     const refused = typeof head !== 'string';
     const exchange = new Exchange(this, request, handler, context, refused ? '' : head);
@@ -200,7 +208,12 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     }
     this.#budget.earn();
     if (this.pipelining > 1) exchange.shareable = this.#isShareable(request);
-    this.#admit(exchange);
+    this.#turnMs = nowMs;
+    try {
+      this.#admit(exchange);
+    } finally {
+      this.#turnMs = 0;
+    }
     return exchange;
   }
 
@@ -242,7 +255,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   // What the pool asks.
 
   nowMs(): number {
-    return this.wheel.nowMs();
+    return this.#turnMs === 0 ? this.wheel.nowMs() : this.#turnMs;
   }
 
   open(waiter: Exchange): Connection {

@@ -29,6 +29,9 @@ export const BodyPlan = {
 } as const;
 export type BodyPlan = (typeof BodyPlan)[keyof typeof BodyPlan];
 
+/** Shared by all exchanges that keep no bytes; never written to. */
+export const noPieces: Uint8Array[] = [];
+
 export const timerKind = { queue: 0, tail: 1, keepAlive: 2 } as const;
 
 export class GatewayExchange implements DispatchRequest, DeadlineOwner {
@@ -83,7 +86,7 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
 
   bodyPlan: BodyPlan = BodyPlan.None;
   /** Request bytes kept, in pieces. */
-  pieces: Uint8Array[] = [];
+  pieces: Uint8Array[] = noPieces;
   pieceBytes = 0;
   requestEnded = false;
   /** Trailer section that came before the upstream could take it. */
@@ -111,6 +114,10 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   dispatchedMs = 0;
   headMs = 0;
   firstByteMs = 0;
+  /** The head came with the read that is being handled: what else it brings came at `headMs`. */
+  headJustRead = false;
+  /** When the upstream's response ended; the exchange ends with it unless the caller is slow. */
+  endMs = 0;
   lastByteMs = 0;
   cancelledMs = 0;
   /** The request body was complete; 0 when it was not waited for. */
@@ -154,7 +161,7 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   /** The bytes kept so far, joined. */
   takePieces(): Uint8Array {
     const joined = this.pieces.length === 1 ? this.pieces[0]! : Buffer.concat(this.pieces);
-    this.pieces = [];
+    this.pieces = noPieces;
     this.pieceBytes = 0;
     return joined;
   }

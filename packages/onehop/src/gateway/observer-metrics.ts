@@ -43,7 +43,7 @@ export class MetricsObserver implements GatewayObserver {
   // ---- The data path --------------------------------------------------------------------------
 
   onFinish(exchange: GatewayExchange): void {
-    const endMs = exchange.gateway.nowMs();
+    const endMs = exchange.endMs === 0 ? exchange.gateway.nowMs() : exchange.endMs;
     const { downstream, route, error } = exchange;
     const series = route === null ? this.#unrouted : this.#ofRoute(exchange);
     const totalMs = endMs - exchange.startMs;

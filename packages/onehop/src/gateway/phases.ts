@@ -15,7 +15,7 @@ import { WriteStatus } from '../transport/index.ts';
 import { triedBit } from './balancing/balancer.ts';
 import { hashText } from './balancing/hash.ts';
 import { dialectOfPath, errorBody, errorFacts } from './error-body.ts';
-import { BodyPlan, GatewayExchange, timerKind } from './exchange.ts';
+import { BodyPlan, GatewayExchange, noPieces, timerKind } from './exchange.ts';
 import { plainAddress, requestFields, trailerFields } from './fields.ts';
 import type { Gateway } from './gateway.ts';
 import { relayHandler } from './relay.ts';
@@ -202,7 +202,7 @@ function planBody(exchange: GatewayExchange, head: RequestHead): void {
   const { downstream } = exchange;
   const table = exchange.route!;
   if (head.framing === Framing.None) {
-    admit(exchange);
+    admit(exchange, exchange.startMs);
     return;
   }
   if (head.contentLength > table.bodyBytesMax) {
@@ -257,6 +257,7 @@ export function onRequestBody(
 }
 
 function keepPiece(exchange: GatewayExchange, bytes: Uint8Array, start: number, end: number): void {
+  if (exchange.pieces === noPieces) exchange.pieces = [];
   exchange.pieces.push(Uint8Array.prototype.slice.call(bytes, start, end));
   exchange.pieceBytes += end - start;
 }
@@ -360,9 +361,8 @@ function resolveModel(exchange: GatewayExchange, invalid: boolean): void {
 // ---- Phase 4: limits, the member, the attempt -------------------------------------------------
 
 /** Lets the exchange in, makes it wait, or refuses it (503 with Retry-After). */
-export function admit(exchange: GatewayExchange): void {
+export function admit(exchange: GatewayExchange, nowMs = exchange.gateway.nowMs()): void {
   const upstream = exchange.upstream!;
-  const nowMs = exchange.gateway.nowMs();
   if (upstream.breaker !== null && !upstream.breaker.tryPass(nowMs)) {
     refuseBusy(
       exchange,
@@ -454,7 +454,12 @@ function dispatch(exchange: GatewayExchange): void {
   if (!table.upstream.config.preserveHost) exchange.host = undefined;
   if ((exchange.attempts > 1 || exchange.queuedMs > 0) && !limitTotal(exchange)) return;
   exchange.upstreamExchange = null;
-  const upstreamExchange = member.origin.dispatch(exchange, relayHandler, exchange);
+  const upstreamExchange = member.origin.dispatch(
+    exchange,
+    relayHandler,
+    exchange,
+    exchange.dispatchedMs,
+  );
   // It may have failed, been answered and been tried again before this returns.
   if (!upstreamExchange.done) exchange.upstreamExchange = upstreamExchange;
 }
@@ -475,14 +480,17 @@ function limitTotal(exchange: GatewayExchange): boolean {
 }
 
 /** The member is done with the attempt. `ok` null: it says nothing about the member. */
-export function leaveMember(exchange: GatewayExchange, ok: boolean | null): void {
+export function leaveMember(
+  exchange: GatewayExchange,
+  ok: boolean | null,
+  nowMs = exchange.gateway.nowMs(),
+): void {
   const { member, upstream } = exchange;
   exchange.upstreamExchange = null;
   if (member === null || upstream === null) return;
   exchange.member = null;
   exchange.lastMember = member;
   member.pending--;
-  const nowMs = exchange.gateway.nowMs();
   exchange.upstreamMs += nowMs - exchange.dispatchedMs;
   if (ok === true) member.onSuccess();
   else if (ok === false && member.onFailure(nowMs, upstream.mayEject(member, nowMs))) {
@@ -699,7 +707,7 @@ export function finish(exchange: GatewayExchange): void {
     exchange.queueWaitMs = exchange.gateway.nowMs() - exchange.queuedMs;
     upstream!.queue.remove(exchange);
   }
-  exchange.pieces = [];
+  exchange.pieces = noPieces;
   exchange.tunnel?.destroy();
   if (exchange.member !== null) leaveMember(exchange, null);
   if (exchange.admitted) {

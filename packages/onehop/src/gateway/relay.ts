@@ -49,6 +49,7 @@ export const relayHandler: ExchangeHandler = {
   onHead(upstream, head) {
     const exchange = stateOf(upstream);
     exchange.headMs = exchange.gateway.nowMs();
+    exchange.headJustRead = true;
     exchange.attempts += upstream.attempt - 1;
     if (
       (head.status === 503 || head.status === 429) &&
@@ -71,7 +72,9 @@ export const relayHandler: ExchangeHandler = {
   onBody(upstream, bytes, start, end) {
     const exchange = stateOf(upstream);
     const { downstream } = exchange;
-    if (exchange.firstByteMs === 0) exchange.firstByteMs = exchange.gateway.nowMs();
+    if (exchange.firstByteMs === 0) {
+      exchange.firstByteMs = exchange.headJustRead ? exchange.headMs : exchange.gateway.nowMs();
+    }
     downstream.cork();
     if (exchange.isEventStream) {
       exchange.unobserved = true;
@@ -81,6 +84,7 @@ export const relayHandler: ExchangeHandler = {
 
   onReadEnd(upstream) {
     const exchange = stateOf(upstream);
+    exchange.headJustRead = false;
     if (exchange.downstream.uncork() === WriteStatus.Queued) upstream.pause();
     if (!exchange.isEventStream || exchange.firstByteMs === 0) return;
     observeRead(exchange);
@@ -98,7 +102,8 @@ export const relayHandler: ExchangeHandler = {
     const exchange = stateOf(upstream);
     const { downstream } = exchange;
     const { tail } = exchange;
-    leaveMember(exchange, exchange.upstreamStatus < 500);
+    exchange.endMs = exchange.gateway.nowMs();
+    leaveMember(exchange, exchange.upstreamStatus < 500, exchange.endMs);
     if (exchange.unobserved) observeRead(exchange);
     downstream.cork();
     const trailers = exchange.responseTrailers;

@@ -9,7 +9,7 @@ const gatherBytesMax = 16 * 1024;
 
 /** Corked pieces up to this size are joined as text, up to that many bytes in all. */
 const textPieceBytesMax = 2 * 1024;
-const textBytesMax = 8 * 1024;
+const textBytesMax = 32 * 1024;
 const latin1Slice = Buffer.prototype.latin1Slice;
 
 /** Where corked writes are gathered; one for all sockets, since a cork never outlives a turn. */
