@@ -37,6 +37,7 @@ class Worker {
   up = false;
   last: Snapshot = {};
   #nextId = 1;
+  readonly #config: GatewayConfig;
   readonly #waiting = new Map<number, (value: unknown) => void>();
 
   constructor(child: ChildProcess, config: GatewayConfig) {
@@ -59,11 +60,14 @@ class Worker {
       setTimeout(() => fail('a worker did not start in time'), startMs).unref();
     });
     this.listening.catch(() => {});
-    this.tell({ type: 'start', config });
+    this.#config = config;
   }
 
   #heard(message: FromWorker, listening: () => void, failed: (message: string) => void): void {
     switch (message.type) {
+      case 'hello':
+        this.tell({ type: 'start', config: this.#config });
+        return;
       case 'listening':
         this.up = true;
         listening();

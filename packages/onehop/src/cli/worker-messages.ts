@@ -13,6 +13,8 @@ export type ToWorker =
   | { type: 'drain' };
 
 export type FromWorker =
+  /** It listens to messages now; what comes earlier is lost in a cluster. */
+  | { type: 'hello' }
   | { type: 'listening' }
   | { type: 'failed'; message: string }
   | { type: 'answer'; id: number; value: unknown }

@@ -64,6 +64,7 @@ async function onMessage(message: ToWorker): Promise<void> {
 }
 
 process.on('message', (message) => void onMessage(message as ToWorker));
+tell({ type: 'hello' });
 // The supervisor is gone, whatever happened to it.
 process.on('disconnect', () => void leave());
 process.on('SIGTERM', () => void leave());

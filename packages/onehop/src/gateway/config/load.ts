@@ -126,15 +126,12 @@ function check(
         problems.push({ path: pathText(path), line: lineOf(path), message });
       }
     }
-    for (const { path, message } of unknownUpstreams(value)) {
-      problems.push({ path: pathText(path), line: lineOf(path), message });
-    }
-  } else {
-    for (const { path, message } of crossCheck(parsed.data)) {
-      problems.push({ path: pathText(path), line: lineOf(path), message });
-    }
-    if (problems.length === 0) return { config: parsed.data, problems: [] };
   }
+  const findings = [...unknownUpstreams(value), ...(parsed.success ? crossCheck(parsed.data) : [])];
+  for (const { path, message } of findings) {
+    problems.push({ path: pathText(path), line: lineOf(path), message });
+  }
+  if (parsed.success && problems.length === 0) return { config: parsed.data, problems: [] };
   problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
   return { config: null, problems };
 }
