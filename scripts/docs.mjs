@@ -1,9 +1,12 @@
-// Writes docs/reference/errors.md and docs/reference/limits.md from the tables in the code.
+// Writes docs/reference/{errors,limits,config,metrics}.md and the gateway's JSON Schema for editors
+// from the tables in the code.
 // `--check` writes nothing and exits 1 when a file is out of step; test/tidy calls it so.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ERRORS } from '../packages/onehop/dist/core/index.js';
+import { gatewayJsonSchema } from '../packages/onehop/dist/gateway/index.js';
+import { METRICS } from '../packages/onehop/dist/telemetry/index.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -56,7 +59,98 @@ function limitsPage() {
   ].join('\n');
 }
 
-const pages = [['docs/reference/errors.md', errorsPage()]];
+/** The kinds of values people write, by how the schema spells them. */
+function kindOf(schema) {
+  const text = JSON.stringify(schema);
+  if (text.includes('(ms|s|m|h)')) return 'duration';
+  if (text.includes('KiB')) return 'size';
+  if (text.includes('%$')) return 'share';
+  if (Array.isArray(schema.enum)) return schema.enum.map((value) => `\`${value}\``).join(', ');
+  if (Array.isArray(schema.type)) return schema.type.map((type) => kindOf({ type })).join(' or ');
+  if (schema.type !== undefined) return schema.type === 'integer' ? 'number' : schema.type;
+  const kinds = (schema.anyOf ?? []).map((one) => (one.const ? `\`${one.const}\`` : kindOf(one)));
+  return [...new Set(kinds)].join(' or ');
+}
+
+const cell = (text) => String(text).replaceAll('|', '\\|');
+
+/** `list[]`, `map.<name>`: a row for each key that holds a value. */
+function configRows(schema, path) {
+  if (schema.properties !== undefined) {
+    const required = new Set(schema.required ?? []);
+    return Object.entries(schema.properties).flatMap(([key, value]) =>
+      configRows(
+        required.has(key) ? { ...value, isRequired: true } : value,
+        path === '' ? key : `${path}.${key}`,
+      ),
+    );
+  }
+  if (schema.items?.properties !== undefined) return configRows(schema.items, `${path}[]`);
+  if (schema.additionalProperties?.properties !== undefined) {
+    return configRows(schema.additionalProperties, `${path}.<name>`);
+  }
+  const kind = schema.type === 'array' ? `list of ${kindOf(schema.items)}` : kindOf(schema);
+  const given = schema.default === undefined ? '' : `\`${JSON.stringify(schema.default)}\``;
+  const standard = schema.isRequired === true ? 'required' : given;
+  return [
+    `| \`${path}\` | ${cell(kind)} | ${cell(standard)} | ${cell(schema.description ?? '')} |`,
+  ];
+}
+
+function configPage(schema) {
+  return [
+    '# Configuration of the gateway',
+    '',
+    'Every key of `onehop.yaml` and of the object that `createGateway` takes, from the schema that checks it',
+    '(`packages/onehop/src/gateway/config/schema.ts`). Durations are `500ms`, `2s`, `5m`, `1h` or a number of',
+    'milliseconds, sizes `16KiB`, `64MiB` or a number of bytes, shares `20%` or `0.2`. `${NAME}` and',
+    '`${NAME:-default}` in values are replaced from the environment. Defaults of durations are in milliseconds,',
+    'of sizes in bytes. `onehop check FILE` names every problem.',
+    '',
+    'For completion and checks in an editor, write this as the first line of the file:',
+    '',
+    '```yaml',
+    '# yaml-language-server: $schema=./node_modules/onehop/schema/onehop.schema.json',
+    '```',
+    '',
+    '| key | value | default | meaning |',
+    '|---|---|---|---|',
+    ...configRows(schema, ''),
+    '',
+  ].join('\n');
+}
+
+function metricsPage() {
+  const rows = Object.entries(METRICS).map(
+    ([name, { type, labels, help }]) =>
+      `| \`${name}\` | ${type} | ${labels.map((label) => `\`${label}\``).join(' ')} | ${cell(help)} |`,
+  );
+  return [
+    '# Metrics of the gateway',
+    '',
+    'What `/metrics` on the admin listener shows, from `packages/onehop/src/telemetry/catalogue.ts`. Labels are',
+    'configured names, fixed words and status classes, never anything a caller sends: the number of series is',
+    'bounded by the configuration. `route` is the path of the route as configured, with its index where a path',
+    'is configured more than once; both `route` and `upstream` are empty for requests that no route took. With',
+    'workers, counters and histograms are added up over all of them, those that ended included.',
+    '',
+    '| name | type | labels | meaning |',
+    '|---|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n');
+}
+
+const schema = {
+  ...gatewayJsonSchema(),
+  title: 'onehop gateway',
+};
+const pages = [
+  ['docs/reference/errors.md', errorsPage()],
+  ['docs/reference/config.md', configPage(schema)],
+  ['docs/reference/metrics.md', metricsPage()],
+  ['packages/onehop/schema/onehop.schema.json', `${JSON.stringify(schema, null, 2)}\n`],
+];
 if (existsSync(join(root, 'packages/onehop/src/core/limits.ts'))) {
   pages.push(['docs/reference/limits.md', limitsPage()]);
 }
@@ -69,6 +163,7 @@ for (const [path, text] of pages) {
       stale += 1;
     }
   } else {
+    mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, text);
     console.log(`wrote ${path}`);
   }

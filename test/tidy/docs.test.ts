@@ -4,6 +4,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { parseConfig } from 'onehop/gateway';
+import { parse } from 'yaml';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 
@@ -22,6 +25,26 @@ test('the generated references are in step with the code', () => {
     encoding: 'utf8',
   });
   assert.equal(status, 0, stderr);
+});
+
+test('the published schema of the gateway takes its example and refuses a misspelt key', () => {
+  const schema = JSON.parse(
+    readFileSync(join(root, 'packages/onehop/schema/onehop.schema.json'), 'utf8'),
+  ) as object;
+  const validate = new Ajv2020({ strict: false }).compile(schema);
+  const example = parse(readFileSync(join(root, 'examples/onehop.yaml'), 'utf8')) as {
+    upstreams: Record<string, object>;
+  };
+  assert.ok(validate(example), JSON.stringify(validate.errors));
+  example.upstreams['llm'] = { ...example.upstreams['llm'], balence: 'p2c' };
+  assert.equal(validate(example), false);
+});
+
+test('the example configuration is valid', () => {
+  const text = readFileSync(join(root, 'examples/onehop.yaml'), 'utf8');
+  const { config, problems } = parseConfig(text, {});
+  assert.deepEqual(problems, []);
+  assert.equal(config!.routes.length > 0, true);
 });
 
 test('every npm script that a document names exists', () => {

@@ -85,16 +85,17 @@ class ServeSession {
       return 1;
     }
     const { workers } = this.#config;
-    say(
-      `${version()} on ${runtime}${workers > 1 ? `, ${workers} workers` : ''}, pid ${process.pid}`,
-    );
-    say(`listening on ${addresses.join(', ')}`);
-    if (adminAddress !== '') {
-      say(`admin on ${adminAddress}: /health /ready /metrics /status`);
-    }
-    const warning = descriptorWarning(this.#config);
-    if (warning !== null) say(`warning: ${warning}`);
+    // Before it says that it runs: who reads that may send signals at once.
     this.#listenToSignals();
+    const lines = [
+      `${version()} on ${runtime}${workers > 1 ? `, ${workers} workers` : ''}, pid ${process.pid}`,
+      `listening on ${addresses.join(', ')}`,
+    ];
+    if (adminAddress !== '')
+      lines.push(`admin on ${adminAddress}: /health /ready /metrics /status`);
+    const warning = descriptorWarning(this.#config);
+    if (warning !== null) lines.push(`warning: ${warning}`);
+    say(lines.join('\nonehop: '));
     if (watch && this.#source.file !== null) {
       this.#stopWatching = watchConfig(this.#source.file, () => this.#reload('the file changed'));
     }

@@ -167,9 +167,9 @@ const upstreamLimits = z
     pending: count.default(1024).describe('requests under way to the whole upstream'),
     pendingPerTarget: count.default(1024).describe('requests under way to one target'),
     queue: z.int().min(0).default(queueLengthMax).describe('requests waiting beyond that'),
-    queueWait: duration.default(queueTimeoutMs),
+    queueWait: duration.default(queueTimeoutMs).describe('then 503 with Retry-After'),
     connections: count.default(connectionsPerOriginMax).describe('connections to one target'),
-    responseHead: bytes.default(responseHeadBytesMax),
+    responseHead: bytes.default(responseHeadBytesMax).describe('largest response head'),
     poolIdle: duration.default(poolIdleTimeoutMs).describe('idle connections retire after this'),
   })
   .transform((given) => ({
@@ -188,7 +188,7 @@ const retry = z
     budget: share
       .default(retryBudgetRatio)
       .describe('share of active requests that may be retries'),
-    budgetMin: z.int().min(0).default(retryBudgetMin),
+    budgetMin: z.int().min(0).default(retryBudgetMin).describe('retries always allowed'),
   })
   .transform((given) => ({
     attemptsMax: given.attempts,
@@ -199,9 +199,9 @@ const retry = z
 const breaker = z
   .strictObject({
     errorShare: share.default(0.5).describe('of the last requests, before the breaker opens'),
-    minRequests: count.default(20),
+    minRequests: count.default(20).describe('in the window, before it may open'),
     window: duration.default(10_000),
-    openFor: duration.default(5000),
+    openFor: duration.default(5000).describe('then single requests probe'),
   })
   .transform((given) => ({
     errorShare: given.errorShare,
@@ -224,7 +224,8 @@ const upstream = z
     targets: z.array(target).min(1, { error: 'an upstream needs at least one target' }),
     balance: z
       .enum(['round-robin', 'weighted', 'least-pending', 'p2c', 'hash'])
-      .default('least-pending'),
+      .default('least-pending')
+      .describe('how a target is chosen; hash needs the key `hash`'),
     hash: hashOn.optional(),
     timeouts: timeouts.prefault({}),
     health: health.prefault({}),
@@ -241,7 +242,10 @@ const upstream = z
       .max(64)
       .default(1)
       .describe('requests in flight per connection; 1 is off'),
-    preserveHost: z.boolean().default(true),
+    preserveHost: z
+      .boolean()
+      .default(true)
+      .describe("send on the caller's Host instead of the target's"),
     tls: z
       .strictObject({
         ca: z.string().optional().describe('file of PEM certificates'),
@@ -277,7 +281,7 @@ const route = z.strictObject({
     .default('/*')
     .describe('exact /x, prefix /x/*, parameters /models/:name/infer'),
   host: z.string().min(1).optional().describe('exact host name; without it any'),
-  methods: z.array(z.string().regex(TOKEN)).min(1).optional(),
+  methods: z.array(z.string().regex(TOKEN)).min(1).optional().describe('without it all'),
   headers: z.record(fieldName, z.string()).default({}).describe('exact values that must be there'),
   models: z.array(z.string().min(1)).min(1).optional().describe('names or globs such as llama-*'),
   upstream: z.string(),
@@ -294,29 +298,34 @@ const route = z.strictObject({
     .optional(),
   timeouts: timeouts.optional(),
   retry: retry.optional(),
-  bodyMax: bytes.optional(),
+  bodyMax: bytes.optional().describe('largest request body; default: limits.body'),
   sseKeepAlive: duration
     .optional()
     .describe('comment sent on event boundaries while the stream is silent'),
-  serverTiming: z.boolean().default(false),
+  serverTiming: z
+    .boolean()
+    .default(false)
+    .describe('a Server-Timing field in every response: own time and time to the upstream head'),
 });
 
 const downstreamLimits = z
   .strictObject({
-    requestLine: bytes.default(requestLineBytesMax),
-    head: bytes.default(headBytesMax),
-    headers: count.default(headersCountMax),
-    body: bytes.default(bodyBytesMax),
+    requestLine: bytes.default(requestLineBytesMax).describe('else 414'),
+    head: bytes.default(headBytesMax).describe('all header fields together; else 431'),
+    headers: count.default(headersCountMax).describe('number of header fields; else 431'),
+    body: bytes.default(bodyBytesMax).describe('request body; else 413'),
     connections: count.optional().describe('default: 80 % of the file descriptors, halved'),
     connectionsPerAddress: count.default(connectionsPerAddressMax),
     requestsPerConnection: count.default(requestsPerConnectionMax),
-    firstRequest: duration.default(firstRequestTimeoutMs),
-    headTime: duration.default(requestHeadTimeoutMs),
-    bodyGap: duration.default(requestBodyGapTimeoutMs),
-    bodyRate: bytes.default(requestBodyBytesPerSecondMin).describe('bytes per second'),
-    bodyGrace: duration.default(requestBodyGraceMs),
-    keepAlive: duration.default(keepAliveTimeoutMs),
-    writeStall: duration.default(writeStallTimeoutMs),
+    firstRequest: duration.default(firstRequestTimeoutMs).describe('connect to first byte'),
+    headTime: duration.default(requestHeadTimeoutMs).describe('for the whole head; else 408'),
+    bodyGap: duration.default(requestBodyGapTimeoutMs).describe('between reads; else 408'),
+    bodyRate: bytes
+      .default(requestBodyBytesPerSecondMin)
+      .describe('bytes per second, at least; else 408'),
+    bodyGrace: duration.default(requestBodyGraceMs).describe('bodyRate counts after this'),
+    keepAlive: duration.default(keepAliveTimeoutMs).describe('between two requests'),
+    writeStall: duration.default(writeStallTimeoutMs).describe('caller takes nothing; then reset'),
   })
   .transform((given) => ({
     requestLineBytesMax: given.requestLine,
@@ -341,7 +350,7 @@ export const gatewaySchema = z.strictObject({
     .default({ host: '127.0.0.1', port: 8080, path: null })
     .transform((value) => (Array.isArray(value) ? value : [value])),
   admin: listenAddress.optional().describe('health, metrics, status; never on the public listener'),
-  workers: z.int().min(1).max(256).default(1),
+  workers: z.int().min(1).max(256).default(1).describe('processes that share the work'),
   upstreams: z.record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]*$/), upstream),
   routes: z.array(route).min(1, { error: 'without a route every request is refused' }),
   limits: downstreamLimits.prefault({}),
@@ -382,7 +391,25 @@ export type UpstreamConfig = GatewayConfig['upstreams'][string];
 export type RouteConfig = GatewayConfig['routes'][number];
 export type TargetConfig = UpstreamConfig['targets'][number];
 
+/** An address as people write it; everything else as it is. */
+const asWritten = (value: unknown): unknown => {
+  if (typeof value !== 'object' || value === null || !('port' in value)) return value;
+  const { host, port } = value as ListenAddress;
+  return `${host}:${port}`;
+};
+
 /** JSON Schema (2020-12) of the file, for editors. */
 export function gatewayJsonSchema(): object {
-  return z.toJSONSchema(gatewaySchema, { io: 'input', unrepresentable: 'any' });
+  return z.toJSONSchema(gatewaySchema, {
+    io: 'input',
+    unrepresentable: 'any',
+    override({ zodSchema, jsonSchema }) {
+      // Defaults behind a conversion of units are left out by the library.
+      const { def } = zodSchema._zod;
+      if (def.type === 'default') jsonSchema.default = asWritten(def.defaultValue) as never;
+      // What whole numbers can be at most in JavaScript is no rule of the file.
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+    },
+  });
 }
