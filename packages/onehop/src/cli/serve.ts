@@ -124,6 +124,8 @@ class ServeSession {
   #listenToSignals(): void {
     process.on('SIGTERM', () => this.#stop('SIGTERM'));
     process.on('SIGINT', () => this.#stop('SIGINT'));
+    // Started with a channel: who started it is gone.
+    if (process.connected) process.on('disconnect', () => this.#stop('the parent ended'));
     process.on('SIGHUP', () => this.#reload('SIGHUP'));
     process.on('SIGUSR1', () => this.#roll());
     process.on('SIGUSR2', () => {
