@@ -20,7 +20,7 @@ export interface Rig {
 export function runtimeRig(transport: Transport): Rig {
   return {
     transport,
-    async until(done, timeoutMs = 3000) {
+    async until(done, timeoutMs = 10_000) {
       const deadlineMs = performance.now() + timeoutMs;
       while (!done()) {
         if (performance.now() > deadlineMs) return false;
