@@ -256,6 +256,9 @@ describe('responses', () => {
   });
 });
 
+/** Node has it from 22.15 on. */
+const zstdCompress = (zlib as unknown as { zstdCompressSync?: (bytes: Buffer) => Buffer })
+  .zstdCompressSync;
 describe('decompression', () => {
   const plain = 'squeeze me '.repeat(5000);
   const codings: Record<string, (bytes: Buffer) => Buffer> = {
@@ -263,6 +266,7 @@ describe('decompression', () => {
     deflate: (bytes) => zlib.deflateSync(bytes),
     br: (bytes) => zlib.brotliCompressSync(bytes),
     'gzip, br': (bytes) => zlib.brotliCompressSync(zlib.gzipSync(bytes)),
+    ...(zstdCompress === undefined ? {} : { zstd: (bytes: Buffer) => zstdCompress(bytes) }),
   };
   const answer: Script = (peer, { target, headers }) => {
     const coding = decodeURIComponent(target.slice(1));

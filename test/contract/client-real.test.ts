@@ -5,8 +5,9 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Client } from 'onehop';
 import { findBun } from 'onehop/cli/find-bun';
 
@@ -188,12 +189,13 @@ test('nginx: keep-alive, gzip, errors, large files', { skip: noNginx }, async ()
 });
 
 /** A Python with uvicorn: the lab's, or the system's. */
-const pythons = ['lab/.venv/bin/python', 'lab/peers/python/.venv/bin/python', 'python3'].filter(
+const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+const pythons = [join(root, 'lab/peers/python/.venv/bin/python'), 'python3'].filter(
   (path) => path === 'python3' || existsSync(path),
 );
 const python = pythons.find((path) => has(path, ['-c', 'import uvicorn']));
 test('uvicorn closes idle connections after 5 s: requests 4 to 6 s apart never fail', {
-  skip: python === undefined ? 'no Python with uvicorn' : false,
+  skip: python === undefined ? 'no Python with uvicorn: npm run setup:python makes one' : false,
   timeout: 60_000,
 }, async () => {
   const port = await freePort();

@@ -15,6 +15,9 @@ import { findBun } from 'onehop/cli/find-bun';
 import type { Block } from './client-block.ts';
 import { contenders } from './client-contenders.ts';
 
+/** Everything ran, but a bar was missed. */
+const missedExitCode = 3;
+
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../../../..');
 
@@ -27,8 +30,8 @@ const { values } = parseArgs({
     contenders: { type: 'string' },
     baseline: { type: 'string' },
     rounds: { type: 'string', default: '5' },
-    'warmup-ms': { type: 'string', default: '700' },
-    'block-ms': { type: 'string', default: '1000' },
+    'warmup-ms': { type: 'string', default: '300' },
+    'block-ms': { type: 'string', default: '350' },
     out: { type: 'string' },
     'no-out': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -40,11 +43,12 @@ if (values.help) {
   --node PATH            another Node binary for the contenders
   --sizes LIST           response sizes in bytes (50,1024,65536,1048576)
   --concurrency LIST     requests at once (1,10,50,400)
-  --contenders LIST      ${contenders.map((each) => each.name).join(', ')}
+  --contenders LIST      of ${contenders.map((each) => each.name).join(', ')}
   --baseline NAME        undici-request on Node, builtin-fetch on Bun
   --rounds N             at least 5 for a result (5)
   --warmup-ms N, --block-ms N
-  --out FILE, --no-out   where the JSON goes (lab/results/client-RUNTIME-VERSION.json)`);
+  --out FILE, --no-out   where the JSON goes (lab/results/client-RUNTIME-VERSION.json)
+Exits with 3 when a bar is missed: the table at the end says which.`);
   process.exit(0);
 }
 const runtime = values.runtime === 'bun' ? 'bun' : 'node';
@@ -165,6 +169,76 @@ function print(rows: readonly Row[]): void {
   }
 }
 
+/** What each contender may cost of the baseline's CPU (P8, P9, and the client's bar on Bun). */
+const bars: readonly {
+  runtime: 'node' | 'bun';
+  contender: string;
+  against: string;
+  most: number;
+}[] = [
+  { runtime: 'node', contender: 'onehop-client', against: 'undici-request', most: 0.5 },
+  { runtime: 'node', contender: 'onehop-fetch', against: 'builtin-fetch', most: 0.25 },
+  { runtime: 'bun', contender: 'onehop-client', against: 'builtin-fetch', most: 0.6 },
+];
+
+interface Verdict {
+  contender: string;
+  against: string;
+  sizeBytes: number;
+  concurrency: number;
+  ratio: number;
+  most: number;
+  met: boolean;
+}
+
+/** Judges by the median of the per-round ratios; a pair that did not run is left out. */
+function judge(all: readonly Row[]): Verdict[] {
+  const verdicts: Verdict[] = [];
+  for (const { contender, against, most } of bars.filter((each) => each.runtime === runtime)) {
+    for (const row of all.filter((each) => each.contender === contender)) {
+      const { sizeBytes, concurrency } = row;
+      const other = all.find(
+        (each) =>
+          each.contender === against &&
+          each.sizeBytes === sizeBytes &&
+          each.concurrency === concurrency,
+      );
+      if (other === undefined) continue;
+      const ratio = median(
+        row.blocks.map((block, i) => cpuPerRequest(block) / cpuPerRequest(other.blocks[i]!)),
+      );
+      verdicts.push({
+        contender,
+        against,
+        sizeBytes,
+        concurrency,
+        ratio,
+        most,
+        met: ratio <= most,
+      });
+    }
+  }
+  return verdicts;
+}
+
+function printBars(verdicts: readonly Verdict[]): void {
+  const columns = numbers(values.concurrency);
+  for (const { contender, against, most } of bars) {
+    const own = verdicts.filter((each) => each.contender === contender && each.against === against);
+    if (own.length === 0) continue;
+    console.log(`\nCPU of ${contender} against ${against}: at most x${most}`);
+    console.log(`  ${'bytes'.padStart(8)} ${columns.map((c) => `c=${c}`.padStart(13)).join('')}`);
+    for (const size of numbers(values.sizes)) {
+      const cells = columns.map((c) => {
+        const found = own.find((each) => each.sizeBytes === size && each.concurrency === c);
+        if (found === undefined) return '-'.padStart(13);
+        return `${found.ratio.toFixed(2)} ${found.met ? 'met' : 'MISSED'}`.padStart(13);
+      });
+      console.log(`  ${String(size).padStart(8)} ${cells.join('')}`);
+    }
+  }
+}
+
 const version = await versionOf(binary);
 const { child: upstream, port } = await startUpstream();
 const rows: Row[] = [];
@@ -180,6 +254,9 @@ try {
   upstream.removeAllListeners('exit');
   upstream.disconnect();
 }
+
+const verdicts = judge(rows);
+printBars(verdicts);
 
 const require = createRequire(import.meta.url);
 const undiciVersion = (
@@ -202,6 +279,7 @@ const result = {
     platform: process.platform,
     kernel: release(),
   },
+  bars: verdicts,
   rows,
 };
 if (!values['no-out']) {
@@ -211,3 +289,4 @@ if (!values['no-out']) {
   console.log(`\nwritten to ${out}`);
 }
 if (rounds < 5) console.log('fewer than 5 rounds: a look, not a result');
+if (verdicts.some((each) => !each.met)) process.exitCode = missedExitCode;
