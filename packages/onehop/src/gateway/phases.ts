@@ -382,6 +382,14 @@ export function admit(exchange: GatewayExchange, nowMs = exchange.gateway.nowMs(
       return;
     }
     if (!upstream.hasMemberUp(nowMs)) {
+      const ejected = upstream.pickEjected(0);
+      if (ejected !== null) {
+        exchange.admitted = true;
+        upstream.pending++;
+        exchange.member = ejected;
+        dispatch(exchange);
+        return;
+      }
       upstream.breaker?.onCancelled();
       refuseBusy(exchange, 'NO_TARGET', 'No target of this upstream is healthy.', 1000);
       return;
@@ -533,7 +541,9 @@ export function retryOrFail(
 /** Another member takes the exchange over, if there is one and the budget allows it. */
 function moveOn(exchange: GatewayExchange, error: OnehopError): boolean {
   const upstream = exchange.upstream!;
-  const next = upstream.pick(exchange.gateway.nowMs(), exchange.tried, exchange.keyHash);
+  const next =
+    upstream.pick(exchange.gateway.nowMs(), exchange.tried, exchange.keyHash) ??
+    upstream.pickEjected(exchange.tried);
   if (next === null || !upstream.budget.spend()) return false;
   exchange.gateway.observer.onRetry(exchange, error);
   exchange.member = next;

@@ -4,7 +4,7 @@ import { Origin, type OriginOptions, RetryBudget, type Timeouts } from '../clien
 import { type DeadlineWheel, RingQueue } from '../core/index.ts';
 import { responseLimits } from '../http1/index.ts';
 import type { TlsOptions, Transport } from '../transport/index.ts';
-import { type Balancer, createBalancer, type PickContext } from './balancing/balancer.ts';
+import { type Balancer, createBalancer, type PickContext, triedBit } from './balancing/balancer.ts';
 import { Breaker } from './balancing/breaker.ts';
 import { Target } from './balancing/target.ts';
 import type { TargetConfig, UpstreamConfig } from './config/schema.ts';
@@ -94,14 +94,41 @@ export class Upstream {
     return this.#balancer.pick(context) as Member | null;
   }
 
+  /**
+   * A member that was ejected for failures of requests, for want of one that was not: it may have
+   * recovered, and trying it is better than refusing. Never one that active probes call down.
+   */
+  pickEjected(tried: number): Member | null {
+    let found: Member | null = null;
+    for (const member of this.members) {
+      if (member.weight === 0 || member.draining || !member.probedHealthy) continue;
+      if ((tried & triedBit(member.index)) !== 0) continue;
+      if (member.pending >= this.config.limits.pendingPerTargetMax) continue;
+      if (found === null || member.ejectedUntilMs < found.ejectedUntilMs) found = member;
+    }
+    return found;
+  }
+
   /** Whether any member is up, full or not: decides between waiting and refusing. */
   hasMemberUp(nowMs: number): boolean {
     return this.members.some((member) => member.weight > 0 && member.isUp(nowMs));
   }
 
-  /** Passive ejection must leave one member standing. */
+  /**
+   * Passive ejection must leave one member standing. When the last one is about to go, those ejected
+   * before it come back instead: they have had a rest, and it is failing now.
+   */
   mayEject(member: Member, nowMs: number): boolean {
-    return this.members.some((other) => other !== member && other.weight > 0 && other.isUp(nowMs));
+    let others = false;
+    for (const other of this.members) {
+      if (other !== member && other.weight > 0 && other.isUp(nowMs)) others = true;
+    }
+    if (others || !member.isFailing) return others;
+    for (const other of this.members) {
+      if (other === member || other.weight === 0 || !other.endEjection(nowMs)) continue;
+      others = true;
+    }
+    return others;
   }
 }
 

@@ -35,7 +35,7 @@ export type Phase = (typeof Phase)[keyof typeof Phase];
 
 const noBytes = new Uint8Array(0);
 /** A reset comes back within a round trip, whatever that is. */
-const probeDelaysMs = [1, 10, 50, 250, 1000];
+const probeDelaysMs = [1, 4, 15, 50, 250, 1000];
 
 const readDeadline = 0;
 const writeDeadline = 1;

@@ -83,6 +83,21 @@ export class Target {
     return true;
   }
 
+  /** One more failure in a row and it is to be ejected. */
+  get isFailing(): boolean {
+    return this.#failuresInRow + 1 >= this.#rules.ejectAfter;
+  }
+
+  /** Takes it back before its time. False when something else than an ejection keeps it out. */
+  endEjection(nowMs: number): boolean {
+    if (!this.probedHealthy || this.draining) return false;
+    if (this.ejectedUntilMs > nowMs) {
+      this.ejectedUntilMs = 0;
+      this.inRotationSinceMs = nowMs;
+    }
+    return true;
+  }
+
   /** 0..1: the part of its weight it gets now. Never quite 0, or it would never be tried. */
   warmth(nowMs: number, slowStartMs: number): number {
     if (slowStartMs === 0) return 1;
