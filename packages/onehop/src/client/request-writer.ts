@@ -15,6 +15,10 @@ import { type Exchange, Upload } from './exchange.ts';
 import type { Origin } from './origin.ts';
 import type { DispatchRequest } from './types.ts';
 
+/** Bodies up to this size leave as text, one string with their head. */
+const joinedBodyBytesMax = 4 * 1024;
+const latin1Slice = Buffer.prototype.latin1Slice;
+
 /** Bodies up to this size are copied behind their head; bigger ones leave as a buffer of their own. */
 const copiedBodyBytesMax = 16 * 1024;
 
@@ -94,6 +98,9 @@ export function sendRequest(socket: Socket<unknown>, exchange: Exchange): WriteS
     return socket.write(bytes, 0, bytes.length);
   }
   const bytes = body as Uint8Array;
+  if (bytes.length <= joinedBodyBytesMax) {
+    return socket.writeLatin1(head + latin1Slice.call(bytes, 0, bytes.length));
+  }
   if (bytes.length <= copiedBodyBytesMax) {
     const joined = Buffer.allocUnsafe(head.length + bytes.length);
     joined.write(head, 0, 'latin1');

@@ -193,7 +193,8 @@ function relayEvents(
   const upstream = exchange.upstreamExchange!;
   flushTail(exchange);
   const at = end - doneEvent.length;
-  if (at >= start && doneEvent.compare(bytes, at, end) === 0) {
+  // The bracket before the line ends is cheap to look at and rare in other events.
+  if (at >= start && bytes[end - 3] === 0x5d && doneEvent.compare(bytes, at, end) === 0) {
     exchange.tail = Uint8Array.prototype.slice.call(bytes, at, end);
     exchange.atEventBoundary = true;
     if (at > start && exchange.downstream.write(bytes, start, at) === WriteStatus.Queued)
