@@ -189,6 +189,49 @@ test('without a file: forwards in turn to both targets, counts it, and shows it'
   assert.equal((await ask(`${served.admin}/status`, { method: 'POST' })).status, 405);
 });
 
+test('retries, ejections, waiting and refusals are counted by what caused them', async () => {
+  const slow = await startPlainService({ sizeBytes: 5, latency: { kind: 'fixed', ms: 150 } });
+  const gone = await startPlainService({});
+  const dead = url(gone);
+  await gone.close();
+  const path = file(
+    'counted.yaml',
+    `upstreams:
+  pair:
+    targets: ["${dead}", "${url(first)}"]
+    balance: round-robin
+    health: { ejectAfter: 2, ejectFor: 1h }
+  narrow: { targets: ["${url(slow)}"], limits: { pending: 1, queue: 1 } }
+routes:
+  - { path: /pair, upstream: pair }
+  - { path: /narrow, upstream: narrow }
+`,
+  );
+  const served = await start([path]);
+  for (let i = 0; i < 10; i++) assert.equal((await ask(`${served.url}/pair`)).status, 200);
+  const answers = await Promise.all([1, 2, 3].map(() => ask(`${served.url}/narrow`)));
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 200, 503]);
+  assert.equal((await ask(`${served.url}/nowhere`)).status, 404);
+
+  const { body: text } = await ask(`${served.admin}/metrics`);
+  const pair = { upstream: 'pair' };
+  assert.equal(sample(text, 'onehop_retries_total', { ...pair, reason: 'CONNECT_REFUSED' }), 2);
+  assert.equal(sample(text, 'onehop_target_ejections_total', { ...pair, target: dead }), 1);
+  assert.equal(sample(text, 'onehop_target_up', { ...pair, target: dead }), 0);
+  assert.equal(sample(text, 'onehop_target_up', { ...pair, target: url(first) }), 1);
+  assert.equal(sample(text, 'onehop_queue_wait_seconds_count', { upstream: 'narrow' }), 1);
+  const waited = sample(text, 'onehop_queue_wait_seconds_sum', { upstream: 'narrow' });
+  assert.ok(waited > 0.05 && waited < 2, `waited ${waited} s`);
+  assert.equal(sample(text, 'onehop_queue_length', { upstream: 'narrow' }), 0);
+  assert.equal(sample(text, 'onehop_rejects_total', { reason: 'QUEUE_FULL' }), 1);
+  assert.equal(sample(text, 'onehop_rejects_total', { reason: 'ROUTE_NOT_FOUND' }), 1);
+  assert.equal(sample(text, 'onehop_requests_total', { route: '', status: '4xx' }), 1);
+  // What waited for a place is not the gateway's own time.
+  const own = sample(text, 'onehop_own_duration_seconds_sum', { route: '/narrow' });
+  assert.ok(own < 0.05, `own part ${own} s`);
+  await slow.close();
+});
+
 test('the admin listener answers no page of another site', async () => {
   const served = await start(['--upstream', url(first)]);
   const refused: Record<string, string>[] = [

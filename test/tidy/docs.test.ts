@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parseConfig } from 'onehop/gateway';
+import { METRICS } from 'onehop/telemetry';
 import { parse } from 'yaml';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -45,6 +46,21 @@ test('the example configuration is valid', () => {
   const { config, problems } = parseConfig(text, {});
   assert.deepEqual(problems, []);
   assert.equal(config!.routes.length > 0, true);
+});
+
+test('every metric of the catalogue is written somewhere', () => {
+  const source = join(root, 'packages/onehop/src');
+  const text = ['gateway', 'cli']
+    .flatMap((folder) =>
+      readdirSync(join(source, folder))
+        .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+        .map((name) => readFileSync(join(source, folder, name), 'utf8')),
+    )
+    .join('\n');
+  assert.deepEqual(
+    Object.keys(METRICS).filter((name) => !text.includes(name)),
+    [],
+  );
 });
 
 test('every npm script that a document names exists', () => {
