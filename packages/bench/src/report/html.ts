@@ -3,7 +3,7 @@ import type { StudyResults } from '../results/index.ts';
 import type { StudyAnalysis } from '../stats/index.ts';
 import { type ChartFunction, charts, studyPlots } from './charts/index.ts';
 import { caveatsOf, findingsOf } from './findings.ts';
-import { count, escapeXml, number } from './format.ts';
+import { count, escapeXml } from './format.ts';
 import { SCRIPT, STYLE } from './page.ts';
 import { stripOf } from './strip.ts';
 import { type Chart, svg } from './svg.ts';
@@ -141,7 +141,7 @@ export function reportHtml(results: StudyResults, analysis: StudyAnalysis): stri
   const findings = findingsOf(analysis).map(
     ({ title, text }) => `<h3>${escapeXml(title)}</h3><p>${escapeXml(text)}</p>`,
   );
-  const header = `<h1>HTTP clients in a forwarding API · ${escapeXml(results.startedAt.slice(0, 10))} · ${number(results.settings.rounds)} rounds</h1>${verdictHtml(verdictOf(analysis))}`;
+  const header = `<h1>HTTP clients in a forwarding API · ${escapeXml(results.startedAt.slice(0, 10))} · ${count(results.settings.rounds, 'round')}</h1>${verdictHtml(verdictOf(analysis))}`;
   const main = [
     section(
       'rig',

@@ -1,5 +1,5 @@
 import type { StudyAnalysis } from '../stats/index.ts';
-import { number, percent } from './format.ts';
+import { count, number, percent } from './format.ts';
 
 /** The facts that a reader needs to place the figures: machine, versions, seed, rounds, date. */
 export function stripOf(analysis: StudyAnalysis): (readonly [name: string, value: string])[] {
@@ -28,7 +28,7 @@ export function stripOf(analysis: StudyAnalysis): (readonly [name: string, value
     ],
     [
       'Design',
-      `${settings.rounds} rounds × ${cells.length} cells × ${entries.length} entries, seed ${settings.seed}`,
+      `${count(settings.rounds, 'round')} × ${count(cells.length, 'cell')} × ${entries.length} entries, seed ${settings.seed}`,
     ],
     ['Runs', `${number(measurements.length)}${complete ? '' : ', interrupted'}`],
     ['Pool', `at most ${settings.connectionsMax} connections`],

@@ -196,3 +196,25 @@ test('a study that stopped on its outcome says so among its limits', () => {
   assert.ok(limits.some((limit) => limit.includes('stopping on the outcome')));
   assert.ok(!verdict().limits.some((limit) => limit.includes('--until-decided')));
 });
+
+test('clients of the same name on two runtimes are told apart when their construction is priced', () => {
+  const modes = (id: string, contestant: string, cpuUs: number) => ({ id, contestant, cpuUs });
+  const both = [
+    modes('onehop', 'onehop', 60),
+    modes('onehop.per-request', 'onehop', 120),
+    modes('onehop@bun', 'onehop', 30),
+    modes('onehop@bun.per-request', 'onehop', 90),
+  ];
+  const answer = (rounds: number) => {
+    const results = study({ clients: both, rounds });
+    for (const entry of results.entries) {
+      if (entry.id.includes('@bun')) entry.runtime = 'bun';
+      if (entry.id.endsWith('.per-request')) entry.reuse = 'per-request';
+      if (entry.role === 'contestant') entry.contestant = 'onehop';
+    }
+    return verdictOf(analyseStudy(results)).questions[0]!.answer;
+  };
+  assert.match(answer(10), /shared one: onehop@bun [\d.]+× .* and onehop [\d.]+×/);
+  assert.match(answer(2), /\(undecided\)/);
+  assert.doesNotMatch(answer(2), /is construction/);
+});

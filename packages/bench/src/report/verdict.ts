@@ -272,8 +272,8 @@ function construction(analysis: StudyAnalysis): string {
   const shown = costs
     .sort((a, b) => b.comparison.ratio - a.comparison.ratio)
     .map(
-      ({ contestant, comparison }) =>
-        `${contestant} ${ratioWithInterval(comparison.ratio, comparison.interval)}${comparison.outcome === 'worse' ? '' : ` (${comparison.outcome})`}`,
+      ({ shared, comparison }) =>
+        `${shared} ${ratioWithInterval(comparison.ratio, comparison.interval)}${comparison.outcome === 'worse' ? '' : ` (${comparison.outcome})`}`,
     );
   let answer = `CPU of a client per request over a shared one: ${list(shown, 8)}.`;
   const difference = differenceByConstruction(analysis);
@@ -281,7 +281,7 @@ function construction(analysis: StudyAnalysis): string {
     const { slow, fast, perRequestRatio, sharedRatio, share } = difference;
     answer += ` ${slow} takes ${ratio(perRequestRatio.ratio)} the CPU of ${fast} with a client per request and ${ratio(sharedRatio.ratio)} with a shared one`;
     answer +=
-      share > 0 && share < 1
+      share > 0 && share < 1 && Math.min(perRequestRatio.rounds, sharedRatio.rounds) >= ROUNDS_MIN
         ? `: ${percent(share)} of that difference (on a log scale) is construction.`
         : '.';
   }
@@ -335,7 +335,7 @@ function latency(analysis: StudyAnalysis): string {
   }
   const shown = steps.map(({ cell, spread, worse, compared }) => {
     const others = compared - 1;
-    return `${cell.upstreamLatencyMs} ms: ${worse.length} of ${others}, up to ${ratio(spread)}`;
+    return `${cell.upstreamLatencyMs} ms: ${worse.length} of ${others} (best over worst as measured: ${ratio(spread)})`;
   });
   const settled = steps.find((_, index) =>
     steps

@@ -266,3 +266,15 @@ test('a foreign generator that tells nothing of itself does not make its gates h
   }
   assert.match(gateOf(results, 'answers').figure, /by status only, not by body$/);
 });
+
+test("the direct control's few milliseconds of a tiny study do not invalidate the rig", () => {
+  const results = study();
+  for (const run of results.measurements) {
+    if (run.entry !== 'direct') continue;
+    run.durationMs = 12;
+    run.generator.littlesLawRatio = 0.85;
+  }
+  assert.equal(gateOf(results, 'little').verdict, 'pass');
+  for (const run of results.measurements) if (run.entry === 'direct') run.durationMs = 120;
+  assert.equal(gateOf(results, 'little').verdict, 'breach');
+});

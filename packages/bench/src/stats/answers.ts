@@ -88,7 +88,7 @@ export function differenceByConstruction(analysis: StudyAnalysis): DifferenceSha
   const perRequestRatio = ratio(slow.perRequest, fast.perRequest);
   const sharedRatio = ratio(slow.shared, fast.shared);
   const share = 1 - Math.log(sharedRatio.ratio) / Math.log(perRequestRatio.ratio);
-  return { slow: slow.contestant, fast: fast.contestant, perRequestRatio, sharedRatio, share };
+  return { slow: slow.shared, fast: fast.shared, perRequestRatio, sharedRatio, share };
 }
 
 export interface Blocking {

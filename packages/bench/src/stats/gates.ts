@@ -10,6 +10,8 @@ import { CPU, errorsOf, type Figures, headlineCell, RPS } from './figures.ts';
 export const LITTLE_TOLERANCE = 0.05;
 /** Requests per connection from which on a run counts as steady. */
 export const LITTLE_TURNS_MIN = 20;
+/** A run that is over sooner is made of its first and last turns, however many there were. */
+export const LITTLE_MS_MIN = 50;
 export const GENERATOR_MAX = 0.8;
 export const CEILING_MIN = 3;
 export const DRIFT_MAX = 0.1;
@@ -69,6 +71,7 @@ function worstGroup(all: readonly Group[], of: (run: Measurement) => number) {
 
 /** A short run is all ramp and tail, in which not every connection is busy. */
 function isSteady(run: Measurement, cell: Cell): boolean {
+  if (run.durationMs < LITTLE_MS_MIN) return false;
   return run.completed >= LITTLE_TURNS_MIN * cell.connections;
 }
 
