@@ -30,8 +30,8 @@ const { values } = parseArgs({
     contenders: { type: 'string' },
     baseline: { type: 'string' },
     rounds: { type: 'string', default: '5' },
-    'warmup-ms': { type: 'string', default: '300' },
-    'block-ms': { type: 'string', default: '350' },
+    'warmup-ms': { type: 'string', default: '500' },
+    'block-ms': { type: 'string', default: '300' },
     out: { type: 'string' },
     'no-out': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -43,7 +43,8 @@ if (values.help) {
   --node PATH            another Node binary for the contenders
   --sizes LIST           response sizes in bytes (50,1024,65536,1048576)
   --concurrency LIST     requests at once (1,10,50,400)
-  --contenders LIST      of ${contenders.map((each) => each.name).join(', ')}
+  --contenders LIST      all, or of ${contenders.map((each) => each.name).join(', ')}
+                         (default: those that a bar is about, and onehop-core)
   --baseline NAME        undici-request on Node, builtin-fetch on Bun
   --rounds N             at least 5 for a result (5)
   --warmup-ms N, --block-ms N
@@ -58,9 +59,14 @@ const numbers = (text: string): number[] => text.split(',').map(Number);
 const rounds = Number(values.rounds);
 const baseline = values.baseline ?? (runtime === 'bun' ? 'builtin-fetch' : 'undici-request');
 
+/** Run when asked for: no bar is about them, and a default run is to end within minutes. */
+const seldom = new Set(['onehop-core-pipelined', 'undici-dispatch', 'node-http']);
 const names = (
-  values.contenders?.split(',') ??
-  contenders.filter((each) => each.runtimes.includes(runtime)).map((each) => each.name)
+  (values.contenders === 'all' ? undefined : values.contenders?.split(',')) ??
+  contenders
+    .filter((each) => each.runtimes.includes(runtime))
+    .filter((each) => values.contenders === 'all' || !seldom.has(each.name))
+    .map((each) => each.name)
 ).filter((name) => name !== '');
 if (!names.includes(baseline)) names.push(baseline);
 
