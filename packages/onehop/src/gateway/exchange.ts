@@ -64,8 +64,8 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   tried = 0;
   keyHash = 0;
   attempts = 0;
-  /** Those of them that did not get a byte of the request out. */
-  unsentAttempts = 0;
+  /** Those of them that are no tries: nothing was sent, or a pooled connection turned out stale. */
+  freeAttempts = 0;
   /** Request target as it was received; `target` is what is sent. */
   received: string | null = null;
   /** The member that served last; `member` is null once the attempt is over. */

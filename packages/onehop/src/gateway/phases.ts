@@ -530,10 +530,11 @@ export function retryOrFail(
 ): void {
   const { upstream } = exchange;
   exchange.attempts += failed.attempt - 1;
+  exchange.freeAttempts += failed.attempt - 1;
   leaveMember(exchange, verdictOf(error));
   if (exchange.downstream.finished) return;
   // A try that reached nobody is none: as long as there are members left, one of them gets it.
-  if (!failed.sent && error.code !== 'CONNECT_TIMEOUT') exchange.unsentAttempts++;
+  if (!failed.sent && error.code !== 'CONNECT_TIMEOUT') exchange.freeAttempts++;
   if (upstream !== null && mayRetry(exchange, failed, error) && moveOn(exchange, error)) return;
   failExchange(exchange, error);
 }
@@ -559,7 +560,7 @@ function moveOn(exchange: GatewayExchange, error: OnehopError): boolean {
 export function moveFromBusy(exchange: GatewayExchange, busy: UpstreamExchange): boolean {
   const { upstream, member } = exchange;
   if (upstream === null || member === null || !busy.bodyReplayable) return false;
-  const attemptsMax = exchange.route!.attemptsMax + exchange.unsentAttempts;
+  const attemptsMax = exchange.route!.attemptsMax + exchange.freeAttempts;
   if (exchange.attempts >= attemptsMax || attemptsMax < 2) return false;
   if (upstream.pick(exchange.gateway.nowMs(), exchange.tried, exchange.keyHash) === null)
     return false;
@@ -596,7 +597,7 @@ function mayRetry(
     responseBytes: failed.responseBytes,
     bodyReplayable: failed.bodyReplayable,
     attempt: exchange.attempts,
-    attemptsMax: attemptsMax < 2 ? attemptsMax : attemptsMax + exchange.unsentAttempts,
+    attemptsMax: attemptsMax < 2 ? attemptsMax : attemptsMax + exchange.freeAttempts,
     elsewhere: true,
   });
 }

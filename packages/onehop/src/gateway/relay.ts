@@ -51,6 +51,7 @@ export const relayHandler: ExchangeHandler = {
     exchange.headMs = exchange.gateway.nowMs();
     exchange.headJustRead = true;
     exchange.attempts += upstream.attempt - 1;
+    exchange.freeAttempts += upstream.attempt - 1;
     if (
       (head.status === 503 || head.status === 429) &&
       head.has(KnownField.RetryAfter) &&
