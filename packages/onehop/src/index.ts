@@ -1,4 +1,7 @@
-/** The public face of onehop: the client, the gateway, and what their errors mean. */
+/**
+ * The public face of onehop: the client and what its errors mean. The gateway as a library is
+ * `onehop/gateway`, so that programs which only want the client do not load its schema.
+ */
 export {
   type BodyInput,
   Client,
@@ -17,10 +20,3 @@ export {
   type Timeouts,
 } from './client/index.ts';
 export { ERRORS, type ErrorCode, OnehopError } from './core/index.ts';
-export {
-  createGateway,
-  type DrainOptions,
-  type Gateway,
-  type GatewayConfigInput,
-  type GatewayOptions,
-} from './gateway/index.ts';
