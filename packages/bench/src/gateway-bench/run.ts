@@ -64,7 +64,7 @@ export function chooseGroups(scenarios: Scenarios, only: readonly string[]): Gro
 }
 
 const paceOf = (cell: Cell, quick: boolean): Pace => {
-  const windowMs = quick ? 700 : 1_200;
+  const windowMs = quick ? 700 : 1_000;
   if (cell.kind === 'sse')
     return { warmupMs: 0, windowMs: cell.events! * cell.paceMs! * (quick ? 1 : 2) };
   if (cell.kind === 'open') return { warmupMs: 300, windowMs: quick ? 1_500 : 2_500 };
@@ -230,6 +230,13 @@ export function ceilingWarnings(samples: readonly Sample[]): string[] {
   return warnings;
 }
 
+/** Memory does not scatter, and the peers are far apart: these groups need fewer rounds. */
+function roundsOf(group: Group, { rounds, quick }: BenchOptions): number {
+  if (group.id === 'idle') return 1;
+  if (group.id === 'peers') return Math.min(rounds, quick ? 1 : 3);
+  return rounds;
+}
+
 export async function runBench(options: BenchOptions): Promise<BenchOutcome> {
   const scenarios = readScenarios();
   const all = forwarders(options.nodes);
@@ -249,9 +256,7 @@ export async function runBench(options: BenchOptions): Promise<BenchOutcome> {
           (group.forwarders.includes(one.id) || (group.id === 'plain' && extraNodes.includes(one))),
       );
       for (const one of present) used.add(one);
-      const fewer =
-        group.id === 'idle' ? 1 : group.id === 'peers' && options.quick ? 1 : options.rounds;
-      await session.runGroup(group, present, fewer);
+      await session.runGroup(group, present, roundsOf(group, options));
     }
   } finally {
     await session.close();

@@ -21,7 +21,7 @@ const header = [
   'max gap',
   'MB',
 ];
-const widths = [30, 8, 19, 8, 19, 8, 8, 8, 8];
+const widths = [30, 8, 22, 8, 22, 8, 8, 8, 8];
 
 const line = (cells: readonly string[]): string =>
   cells
