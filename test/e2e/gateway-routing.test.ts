@@ -247,3 +247,46 @@ test('a WebSocket upgrade joins both sides, and both end together', async () => 
     });
   });
 });
+
+test('connections to a name spread over its addresses, and pass over one that is down', async () => {
+  const { createServer } = await import('node:net');
+  const { createGateway } = await import('onehop/gateway');
+  const serve = (host: string, port: number) =>
+    new Promise<{ port: number; close(): void }>((resolve) => {
+      const server = createServer((socket) => {
+        socket.on('error', () => {});
+        socket.on('data', () => socket.end(ok(host, 'Connection: close\r\n')));
+      });
+      server.listen(port, host, () => {
+        const { port: bound } = server.address() as { port: number };
+        resolve({ port: bound, close: () => server.close() });
+      });
+    });
+  const first = await serve('127.0.0.1', 0);
+  const second = await serve('127.0.0.2', first.port);
+  const addresses = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }));
+  const gateway = createGateway(
+    {
+      listen: '127.0.0.1:0',
+      upstreams: { up: { targets: [`http://models.test:${first.port}`] } },
+      routes: [{ path: '/*', upstream: 'up' }],
+    },
+    { lookup: (_host, done) => done(null, addresses) },
+  );
+  const [listener] = await gateway.listen();
+  try {
+    const seen: string[] = [];
+    for (let i = 0; i < 6; i++) seen.push((await ask(listener!.port, get('/'))).body);
+    assert.deepEqual(
+      ['127.0.0.1', '127.0.0.2'].map((host) => seen.filter((body) => body === host).length),
+      [3, 3],
+    );
+    second.close();
+    for (let i = 0; i < 4; i++) {
+      assert.equal((await ask(listener!.port, get('/'))).body, '127.0.0.1');
+    }
+  } finally {
+    await gateway.close({ graceMs: 0, announceMs: 0 });
+    first.close();
+  }
+});

@@ -25,6 +25,7 @@ import {
 } from './phases.ts';
 import { onStreamTimer } from './relay.ts';
 import { Tables } from './tables.ts';
+import type { UpstreamEnvironment } from './upstream.ts';
 
 export interface GatewayOptions {
   observer?: GatewayObserver;
@@ -32,6 +33,8 @@ export interface GatewayOptions {
   /** Share the ports with other workers that say so too. Default false: the bind is exclusive. */
   reusePort?: boolean;
   random?: () => number;
+  /** Stands in for the system's lookup of target names. */
+  lookup?: NonNullable<UpstreamEnvironment['lookup']>;
 }
 
 /** How a gateway ends; default: the `drain` of its configuration. */
@@ -61,6 +64,7 @@ export class Gateway {
   readonly #clock: Clock;
   readonly #reusePort: boolean;
   readonly #random: () => number;
+  readonly #lookup: GatewayOptions['lookup'];
   #checkers: HealthChecker[] = [];
   /** Members that a reload left behind, until the last exchange of their tables is over. */
   readonly #retired: { tables: Tables; origins: Origin[] }[] = [];
@@ -74,6 +78,7 @@ export class Gateway {
     this.wheel = new DeadlineWheel(this.#clock);
     this.#reusePort = options.reusePort ?? false;
     this.#random = options.random ?? Math.random;
+    this.#lookup = options.lookup;
     this.tables = new Tables(config, this.#environment(), null);
     const { limits } = config;
     this.server = createServer<GatewayExchange>({
@@ -119,6 +124,7 @@ export class Gateway {
       transport: this.transport,
       wheel: this.wheel,
       random: this.#random,
+      ...(this.#lookup === undefined ? {} : { lookup: this.#lookup }),
       onConnect: (upstream: string, durationMs: number) =>
         this.observer.onConnect?.(upstream, durationMs),
     };

@@ -1,6 +1,12 @@
 /** A configured upstream at run time: its members with their connection pools, load and queue. */
 import { readFileSync } from 'node:fs';
-import { Origin, type OriginOptions, RetryBudget, type Timeouts } from '../client/index.ts';
+import {
+  Origin,
+  type OriginOptions,
+  type ResolverOptions,
+  RetryBudget,
+  type Timeouts,
+} from '../client/index.ts';
 import { type DeadlineWheel, RingQueue } from '../core/index.ts';
 import { responseLimits } from '../http1/index.ts';
 import type { TlsOptions, Transport } from '../transport/index.ts';
@@ -9,12 +15,15 @@ import { Breaker } from './balancing/breaker.ts';
 import { Target } from './balancing/target.ts';
 import type { TargetConfig, UpstreamConfig } from './config/schema.ts';
 import type { GatewayExchange } from './exchange.ts';
+import { SpreadingResolver } from './resolver.ts';
 
 /** What upstreams take from the gateway they belong to. */
 export interface UpstreamEnvironment {
   readonly transport: Transport;
   readonly wheel: DeadlineWheel;
   readonly random: () => number;
+  /** Stands in for the system's name lookup. */
+  readonly lookup?: ResolverOptions['lookup'];
   /** A connection to a target of the named upstream was opened. */
   readonly onConnect?: (upstream: string, durationMs: number) => void;
 }
@@ -140,6 +149,7 @@ function wayOf(config: UpstreamConfig): string {
     poolIdleTimeoutMs,
     responseHeadBytesMax,
     config.pipelining,
+    config.dnsRefreshMs,
     config.tls ?? null,
   ]);
 }
@@ -160,6 +170,10 @@ function originOptions(
     pipelining: config.pipelining,
     // Stale connections only; other targets are the gateway's business.
     retries: 1,
+    resolver: new SpreadingResolver({
+      ttlMs: config.dnsRefreshMs,
+      ...(environment.lookup === undefined ? {} : { lookup: environment.lookup }),
+    }),
     tls: tlsOptions(config),
     // A gateway lives by its listeners; telling the loop per exchange costs more than it is worth.
     keepProcessAlive: true,
