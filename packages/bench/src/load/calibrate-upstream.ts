@@ -34,8 +34,9 @@ function guard(child: ChildProcess): () => Promise<void> {
 export async function startFixed(
   delayMs: number,
   launcher: readonly string[],
+  runtimeName: 'auto' | 'node' = 'auto',
 ): Promise<CalibrationUpstream> {
-  const runtime = runtimeCommand('auto');
+  const runtime = runtimeCommand(runtimeName);
   const script = fileURLToPath(new URL('./fixed-upstream.js', import.meta.url));
   const [file, ...words] = [...launcher, runtime, script, String(delayMs)];
   const child = spawn(file!, words, { stdio: ['pipe', 'pipe', 'inherit'] });

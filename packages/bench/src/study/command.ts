@@ -146,7 +146,7 @@ export function registerStudy(program: Command): void {
     .description('compare HTTP clients inside a forwarding API: measure, judge, report')
     .option('--clients <names>', 'clients, comma-separated; name@bun picks a runtime, `all` all')
     .option('--reuse <mode>', 'shared, per-request or both (default both)')
-    .option('-n, --requests <list>', 'requests per run (default 2000)')
+    .option('-n, --requests <list>', 'requests per run (default 4000)')
     .option(
       '-c, --connections <list>',
       'connections (default 50,10,200; the first is the main one)',
@@ -168,8 +168,8 @@ export function registerStudy(program: Command): void {
     )
     .option('--generator <name>', 'onehop or oha (default onehop)')
     .option('--upstream <kind>', 'fast, or study: the API program a second time (default fast)')
-    .option('--cell-limit <time>', 'time limit of one run (default 600ms; 10s with --full)')
-    .option('--warmup <time>', 'warm-up before each run (default 250ms)')
+    .option('--cell-limit <time>', 'time limit of one run (default 700ms; 10s with --full)')
+    .option('--warmup <time>', 'warm-up of a fresh process before each run (default 1s)')
     .option(
       '--connections-max <n>',
       'upstream connections per API process (default: the highest -c)',

@@ -140,12 +140,28 @@ function control(role: 'direct' | 'null-forwarder', note: string): Entry {
 }
 
 /**
- * The entries whose rounds come first in a tiered study: the ranking on Node and the one on Bun need
- * all of them.
+ * The clients that the default study places, per runtime: within its time budget not all can have
+ * rounds enough. The others, and with `--clients` none, take turns in the time that is left.
  */
-function isMain(entry: Entry, original: Entry): boolean {
+const PLACED_DEFAULTS: Partial<Record<Runtime, readonly string[]>> = {
+  node: [
+    'onehop',
+    'onehop-fetch',
+    'undici-request',
+    'undici-dispatch',
+    'node-http',
+    'fetch',
+    'axios',
+  ],
+  bun: ['onehop', 'onehop-fetch', 'node-http'],
+};
+
+/** The entries whose rounds come first in a tiered study. */
+function isMain(entry: Entry, original: Entry, options: StudyOptions): boolean {
   if (entry.role !== 'contestant') return true;
-  return entry.runtime !== 'python' && entry.reuse === original.reuse;
+  if (entry.runtime === 'python' || entry.reuse !== original.reuse) return false;
+  if (options.clients !== null) return true;
+  return PLACED_DEFAULTS[entry.runtime]?.includes(entry.contestant) === true;
 }
 
 /** Whether an entry of a tiered study goes through more than the main cell. */
@@ -172,7 +188,8 @@ export function buildTasks(
     for (const [index, cell] of cells.entries()) {
       // The floor and the ceiling of a plain splice say nothing about a multiplexed upstream.
       const control = entry.role === 'direct' || entry.role === 'null-forwarder';
-      const main = options.planning === 'uniform' || (index === 0 && isMain(entry, original));
+      const main =
+        options.planning === 'uniform' || (index === 0 && isMain(entry, original, options));
       if (options.planning === 'tiered' && index > 0) {
         if (!goesFurther(entry, original, options)) continue;
       }

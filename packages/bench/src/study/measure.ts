@@ -58,6 +58,8 @@ export async function checkAnswer(entry: Entry, url: string): Promise<number> {
 /** Above this a single request is so slow that warming up would cost more than it tells. */
 const SLOW_REQUEST_MS = 30;
 const IN_FLIGHT_MAX = 2000;
+/** Warm-up of a process that was under load before. */
+const WARM_WARMUP_MS = 250;
 
 export interface LoadRequest {
   entry: Entry;
@@ -67,15 +69,19 @@ export interface LoadRequest {
   options: StudyOptions;
   /** From {@link checkAnswer}. */
   answerMs: number;
+  /** The process was under load before. */
+  warm: boolean;
   seed: number;
 }
 
 /** The load plan of a cell. */
 export function loadPlan(request: LoadRequest): LoadPlan {
-  const { entry, cell, url, resetUrls, options, answerMs, seed } = request;
+  const { entry, cell, url, resetUrls, options, answerMs, warm, seed } = request;
   const slow = answerMs - cell.upstreamLatencyMs > SLOW_REQUEST_MS;
   // The warm-up ends by time; its count of requests is reached only by the fast.
-  const warmupMs = slow ? 0 : options.warmupMs + 2 * cell.upstreamLatencyMs;
+  // A fresh process compiles its code first, which takes the longer; after that only pools fill.
+  const ownMs = warm ? Math.min(WARM_WARMUP_MS, options.warmupMs) : options.warmupMs;
+  const warmupMs = slow ? 0 : ownMs + 2 * cell.upstreamLatencyMs;
   return defaultPlan(url, {
     connections: cell.connections,
     requests: cell.requests,

@@ -152,7 +152,7 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
       raw.requests === undefined
         ? full
           ? FULL_REQUESTS
-          : [2000]
+          : [4000]
         : numbers(raw.requests, '-n', 1, REQUESTS_MAX),
     connections,
     latenciesMs:
@@ -180,9 +180,9 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
       raw.cellLimit === undefined
         ? uniform
           ? 10_000
-          : 600
+          : 700
         : durationMs(raw.cellLimit, '--cell-limit'),
-    warmupMs: raw.warmup === undefined ? 250 : durationMs(raw.warmup, '--warmup'),
+    warmupMs: raw.warmup === undefined ? 1000 : durationMs(raw.warmup, '--warmup'),
     warmupRequests: 100,
     connectionsMax:
       raw.connectionsMax === undefined

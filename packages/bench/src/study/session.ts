@@ -39,6 +39,8 @@ export interface Session {
   server: ServerProcess | null;
   /** From the check before anything is timed. */
   answerMs: number;
+  /** The process has been loaded before: its code is compiled. */
+  warm: boolean;
 }
 
 function serverCommand(entry: Entry, upstream: Upstream, context: SessionContext): ServerCommand {
@@ -65,7 +67,7 @@ export async function openSession(plan: SessionPlan, context: SessionContext): P
       : await context.children.startServer(serverCommand(entry, upstream, context));
   try {
     const answerMs = await checkAnswer(entry, loadUrl(entry, upstream, server));
-    return { plan, upstream, server, answerMs };
+    return { plan, upstream, server, answerMs, warm: server === null };
   } catch (error) {
     await server?.stop();
     throw error;
@@ -104,9 +106,11 @@ export async function runCell(
       resetUrls,
       options: context.options,
       answerMs,
+      warm: session.warm,
       seed: position.seed,
     }),
   );
+  session.warm = true;
   const ended = server?.exitReason() ?? null;
   if (ended !== null) {
     throw new Error(`the API process ended during the run (${ended}): ${server?.stderrTail()}`);
