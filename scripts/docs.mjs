@@ -27,7 +27,8 @@ function errorsPage() {
     '',
     'Every failure is an `OnehopError` with a `code` from this table (`packages/onehop/src/core/errors.ts`).',
     'Test by `error.code`. `error.phase` says where it happened, `error.upstream` at which origin, `error.cause`',
-    'what the runtime said. Status is what a gateway answers with; 499 is only ever logged.',
+    'what the runtime said. Status is what a gateway answers with; 499 is only ever logged. For `QUEUE_FULL` and',
+    "`QUEUE_TIMEOUT` it is 429 where `queueStatus` and `queueWaitStatus` of the upstream's `limits` say so.",
     '',
     '| code | side | status | sent again? | meaning |',
     '|---|---|--:|---|---|',
@@ -36,6 +37,50 @@ function errorsPage() {
   ].join('\n');
 }
 
+/** Where each limit is set. Every one must be: a limit that nobody can change is a trap. */
+const LIMIT_KEYS = {
+  requestLineBytesMax: 'limits.requestLine',
+  headBytesMax: 'limits.head',
+  headersCountMax: 'limits.headers',
+  headerBytesMax: 'limits.header',
+  responseHeadBytesMax: 'upstreams.<name>.limits.responseHead',
+  responseHeadersCountMax: 'upstreams.<name>.limits.responseHeaders',
+  interimResponsesMax: 'upstreams.<name>.limits.interim',
+  trailerBytesMax: 'limits.trailers',
+  trailersCountMax: 'limits.trailerFields',
+  chunkExtensionBytesMax: 'limits.chunkExtension',
+  chunkExtensionsBytesMax: 'limits.chunkExtensions',
+  chunkSizeDigitsMax: 'limits.chunkSizeDigits',
+  bodyBytesMax: 'limits.body',
+  relayBufferBytesMax: 'limits.readAhead',
+  stalledReadAheadBytesMax: 'limits.stalledReadAhead',
+  stalledReadersMax: 'limits.stalledReaders',
+  lingerBytesMax: 'limits.linger',
+  firstRequestTimeoutMs: 'limits.firstRequest',
+  requestHeadTimeoutMs: 'limits.headTime',
+  requestBodyGapTimeoutMs: 'limits.bodyGap',
+  requestBodyBytesPerSecondMin: 'limits.bodyRate',
+  requestBodyGraceMs: 'limits.bodyGrace',
+  keepAliveTimeoutMs: 'limits.keepAlive',
+  requestsPerConnectionMax: 'limits.requestsPerConnection',
+  writeStallTimeoutMs: 'limits.writeStall',
+  lingerTimeoutMs: 'limits.lingerTime',
+  connectTimeoutMs: 'upstreams.<name>.timeouts.connect',
+  headTimeoutMs: 'upstreams.<name>.timeouts.head',
+  firstByteTimeoutMs: 'upstreams.<name>.timeouts.firstByte',
+  idleTimeoutMs: 'upstreams.<name>.timeouts.idle',
+  totalTimeoutMs: 'upstreams.<name>.timeouts.total',
+  poolIdleTimeoutMs: 'upstreams.<name>.limits.poolIdle',
+  connectionsPerAddressMax: 'limits.connectionsPerAddress',
+  connectionsPerOriginMax: 'upstreams.<name>.limits.connections',
+  queueLengthMax: 'upstreams.<name>.limits.queue',
+  queueTimeoutMs: 'upstreams.<name>.limits.queueWait',
+  retriesMax: 'upstreams.<name>.retry.attempts',
+  retryBudgetRatio: 'upstreams.<name>.retry.budget',
+  retryBudgetMin: 'upstreams.<name>.retry.budgetMin',
+  retryBackoffMs: 'upstreams.<name>.retry.backoff',
+};
+
 /** One row per exported number of core/limits.ts, with its docstring. */
 function limitsPage() {
   const source = readFileSync(join(root, 'packages/onehop/src/core/limits.ts'), 'utf8');
@@ -43,17 +88,26 @@ function limitsPage() {
     ...source.matchAll(
       /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*(?:export const )?(\w+)\s*[:=]\s*([^;,\n]+)[;,]/g,
     ),
-  ].map(
-    ([, comment, name, value]) =>
-      `| \`${name}\` | \`${value.trim()}\` | ${comment.replace(/\s*\n\s*\*\s?/g, ' ').trim()} |`,
-  );
+  ].map(([, comment, name, value]) => {
+    const key = LIMIT_KEYS[name];
+    if (key === undefined) throw new Error(`${name} of core/limits.ts has no configuration key`);
+    const meaning = comment.replace(/\s*\n\s*\*\s?/g, ' ').replace(/\{@link (\w+)\}/g, '`$1`');
+    return `| \`${name}\` | \`${value.trim()}\` | \`${key}\` | ${meaning.trim()} |`;
+  });
   return [
     '# Limits',
     '',
-    'Defaults from `packages/onehop/src/core/limits.ts`; each can be set.',
+    'Defaults from `packages/onehop/src/core/limits.ts`, and where each is set in the configuration of the',
+    'gateway. `test/e2e/gateway-limits.test.ts` reads this table: it sets each of them in a live gateway and',
+    'checks that what is within passes and what is beyond is stopped. `retriesMax` counts the tries after the',
+    'first, `retry.attempts` all of them.',
     '',
-    '| name | default | meaning |',
-    '|---|---|---|',
+    'Beyond these, `limits.connections` bounds the open connections of a process (default: 40 % of its open',
+    'files, as each may need an upstream connection; 503 beyond it), and `upstreams.<name>.limits.pending` and',
+    '`pendingPerTarget` the requests under way (default 1,024 each; beyond it they queue).',
+    '',
+    '| name | default | configuration | meaning |',
+    '|---|---|---|---|',
     ...rows,
     '',
   ].join('\n');

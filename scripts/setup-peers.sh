@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what some tests and benchmarks want beside npm packages: nginx, wrk, h2load, Chromium
-# (Debian packages) and the Python peers' virtual environment. Each is optional: what cannot be had
-# is said, and the tests that need it count as skipped.
+# (Debian packages), newer Nodes and the Python peers' virtual environment. Each is optional: what
+# cannot be had is said, and the tests that need it count as skipped.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -25,6 +25,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
     # A web server that Debian started on port 80 is not wanted: the tests start their own.
     $sudo service nginx stop >/dev/null 2>&1 || true
   fi
+fi
+if [ "$(uname -sm)" = "Linux x86_64" ]; then
+  # Not by --prefix, with which npm reads another global configuration: the certificates may be in it.
+  (cd lab/peers/node && npm install --silent --no-audit --no-fund --no-package-lock) ||
+    echo "setup-peers: newer Nodes could not be installed; their tests are skipped"
 fi
 [ -f scripts/setup-python.mjs ] && node scripts/setup-python.mjs
 exit 0

@@ -1,31 +1,56 @@
-// Ten minutes of load (`--minutes N`) through a gateway on Node and then on Bun, half of the time each,
-// while upstreams are killed and the configuration is reloaded. Exit code 1 when anything is lost or
-// grows. `--runtime node|bun` picks one.
+// Ten minutes of load (`--minutes N`) through `onehop serve` with two workers, on Node and then on Bun,
+// half of the time each, while upstreams and workers are killed, workers are replaced and the
+// configuration is reloaded. Exit code 1 when anything is lost or grows. `--runtime node|bun` picks one,
+// `--rate N` requests per second, `--out FILE` writes the result as JSON.
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { executableVersion, rigFacts } from '../packages/bench/dist/study/rig.js';
 import { findBun } from '../packages/onehop/dist/cli/find-bun.js';
-import { describeSoak, judgeSoak, runSoak } from '../test/dist/soak/soak.js';
+import { runSoak } from '../test/dist/soak/soak.js';
+import { describeSoak, growthOf, judgeSoak } from '../test/dist/soak/soak-report.js';
 
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '10' },
+    rate: { type: 'string', default: '300' },
     runtime: { type: 'string', default: 'both' },
+    out: { type: 'string' },
   },
 });
-const all = [
-  ['node', process.execPath],
-  ['bun', findBun()],
-].filter(([name]) => values.runtime === 'both' || values.runtime === name);
-let failed = false;
-for (const [name, executable] of all) {
-  if (executable === null) {
+const runtimes = ['node', 'bun'].filter(
+  (name) => values.runtime === 'both' || values.runtime === name,
+);
+const rssGrowthMbMax = 15;
+const runs = [];
+for (const runtime of runtimes) {
+  if (runtime === 'bun' && findBun() === null) {
     console.log('Bun was not found: only Node was tried');
     continue;
   }
-  const durationMs = (Number(values.minutes) * 60_000) / all.length;
-  const result = await runSoak({ durationMs, callers: 32, disturbEveryMs: 10_000, executable });
-  const wrong = judgeSoak(result, 30);
-  console.log(`${name}: ${describeSoak(result)}`);
+  const durationMs = (Number(values.minutes) * 60_000) / runtimes.length;
+  const startedAt = new Date().toISOString();
+  const result = await runSoak({
+    durationMs,
+    disturbEveryMs: Math.min(5000, durationMs / 15),
+    ratePerS: Number(values.rate),
+    runtime,
+  });
+  const wrong = judgeSoak(result, rssGrowthMbMax);
+  console.log(`${runtime}: ${describeSoak(result)}`);
   for (const reason of wrong) console.log(`  FAILED: ${reason}`);
-  if (wrong.length > 0) failed = true;
+  runs.push({ startedAt, rssGrowthMbMax, wrong, growth: growthOf(result), ...result });
 }
-process.exit(failed ? 1 : 0);
+if (values.out !== undefined) {
+  const machine = rigFacts({
+    nodeVersion: process.versions.node,
+    bunVersion: executableVersion(findBun()),
+    pythonVersion: null,
+    generator: `soak callers on node ${process.versions.node}`,
+  });
+  const command = ['npm run soak --', ...process.argv.slice(2)].join(' ');
+  const createdAt = new Date().toISOString();
+  const result = { kind: 'gateway-soak', createdAt, command, machine, runs };
+  writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
+  console.log(`written to ${values.out}`);
+}
+process.exit(runs.some(({ wrong }) => wrong.length > 0) ? 1 : 0);

@@ -56,7 +56,7 @@ async function runNode(files) {
   // A file that hangs fails after its time instead of holding everything up.
   const args = [
     '--test',
-    '--test-timeout=180000',
+    '--test-timeout=300000',
     '--test-concurrency=2',
     '--test-reporter=spec',
     ...files,
@@ -81,7 +81,7 @@ async function runBun(files) {
   const total = { name: 'bun', code: 0, passed: 0, failed: 0, skipped: 0 };
   // One process per file: files share no state under Node either.
   for (const file of files) {
-    const { code, text } = await run(bun, ['test', '--timeout', '60000', `./${file}`]);
+    const { code, text } = await run(bun, ['test', '--timeout', '180000', `./${file}`]);
     const passed = count(text, /^ *(\d+) pass$/gm);
     const failed = count(text, /^ *(\d+) fail$/gm);
     const skipped = count(text, /^ *(\d+) (?:skip|todo)$/gm);

@@ -24,6 +24,10 @@ function withBlackHoles(sim: SimTransport, dialled: Dialled[]): Transport {
   return {
     name: 'sim',
     clock: sim.clock,
+    turn: sim.turn,
+    joinReads: sim.joinReads,
+    dropReads: sim.dropReads,
+    bodyBuffer: sim.bodyBuffer,
     listen: (options, handlers, makeState) => sim.listen(options, handlers, makeState),
     connect(options, handlers, state) {
       const entry: Dialled = { host: options.host!, atMs: sim.clock.nowMs(), destroyed: false };

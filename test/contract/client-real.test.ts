@@ -43,9 +43,9 @@ async function freePort(): Promise<number> {
 
 /** Until it answers. */
 async function ready(url: string): Promise<void> {
-  const client = new Client({ connectTimeoutMs: 500 });
+  const client = new Client({ connectTimeoutMs: 5000 });
   try {
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < 500; i++) {
       try {
         (await client.get(url)).discard();
         return;

@@ -1,9 +1,11 @@
 /** Faults of the client that were found by reading it; each test is named after what went wrong. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { createFetch } from 'onehop';
 import { Client, type ExchangeHandler, noFields, type Origin } from 'onehop/client';
 import type { OnehopError } from 'onehop/core';
-import { transport } from 'onehop/transport';
+import { type Socket, type Transport, transport, WriteStatus } from 'onehop/transport';
 import { chunked, ok } from '../support/raw-server.ts';
 import { ClientFixture } from './client-rig.ts';
 
@@ -62,7 +64,7 @@ describe(`client regressions on ${transport.name}`, () => {
 
   test('errors of a deadline, an abort, a full queue and a closed client named no phase', async () => {
     const fixture = new ClientFixture(transport, () => {});
-    await fixture.open({ connectionsMax: 1, queueLengthMax: 1, timeouts: { headTimeoutMs: 30 } });
+    await fixture.open({ connectionsMax: 1, queueLengthMax: 1, timeouts: { headTimeoutMs: 700 } });
     const check = (error: OnehopError | null, code: string, phase: string): void => {
       const origin: Origin = fixture.origin;
       assert.deepEqual([error?.code, error?.phase, error?.upstream], [code, phase, origin.name]);
@@ -122,5 +124,152 @@ describe(`client regressions on ${transport.name}`, () => {
       assert.equal(printed, where === 'onEnd' ? 1 : 0, where);
     }
     await fixture.close();
+  });
+
+  test('a streamed upload was not sent again when its connection was closed before the head', async () => {
+    for (const length of [undefined, 11]) {
+      const fixture = new ClientFixture(transport, (peer, request) => peer.send(ok(request.body)));
+      await fixture.open();
+      const sockets: Socket<unknown>[] = [];
+      const spied: Transport = {
+        ...transport,
+        connect(options, handlers, state) {
+          const socket = transport.connect(options, handlers, state);
+          sockets.push(socket as Socket<unknown>);
+          return socket;
+        },
+      };
+      const client = new Client({ transport: spied, retries: 1 });
+      try {
+        const url = `http://127.0.0.1:${fixture.server.port}/`;
+        assert.equal(await (await client.get(url)).text(), '');
+        // What a write finds when the server has closed and nobody has heard of it yet.
+        sockets[0]!.uncork = () => WriteStatus.Closed;
+        let asked = 0;
+        const body = (async function* () {
+          asked++;
+          yield 'hello ';
+          yield 'world';
+        })();
+        const headers = length === undefined ? {} : { 'content-length': String(length) };
+        const get = createFetch(client);
+        const response = await get(url, { method: 'POST', body, headers, duplex: 'half' } as never);
+        assert.equal(await response.text(), 'hello world');
+        assert.equal(asked, 1);
+        assert.equal(sockets.length, 2);
+        assert.equal(Object.values(client.stats())[0]!.retries, 1);
+      } finally {
+        client.destroy();
+        await fixture.close();
+      }
+    }
+  });
+
+  test('a streamed upload of which a piece was sent is not sent again', async () => {
+    const fixture = new ClientFixture(transport, {
+      onRequest: (peer) => peer.send(ok('')),
+      onHead(peer, head) {
+        if (head.startsWith('POST')) peer.reset();
+      },
+    });
+    await fixture.open();
+    const client = new Client({ retries: 1 });
+    try {
+      const url = `http://127.0.0.1:${fixture.server.port}/`;
+      await (await client.get(url)).text();
+      const body = (async function* () {
+        yield 'x'.repeat(100_000);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        yield 'y';
+      })();
+      await assert.rejects(client.post(url, { body, idempotent: true }), (error: OnehopError) =>
+        ['UPSTREAM_RESET', 'UPSTREAM_CLOSED'].includes(error.code),
+      );
+      assert.equal(Object.values(client.stats())[0]!.retries, 0);
+    } finally {
+      client.destroy();
+      await fixture.close();
+    }
+  });
+
+  test('a compressed body that was discarded cost its connection and kept its decoder busy', async () => {
+    const zipped = gzipSync(Buffer.alloc(3000, 'a')).toString('latin1');
+    const head = `HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: ${zipped.length}\r\n\r\n`;
+    const fixture = new ClientFixture(transport, (peer) => {
+      peer.send(head + zipped.slice(0, 12));
+      const later = (): void => peer.send(zipped.slice(12));
+      fixture.server.timers.push(transport.clock.setTimer(later, 10));
+    });
+    await fixture.open();
+    const client = new Client({ decompress: true });
+    try {
+      const url = `http://127.0.0.1:${fixture.server.port}/`;
+      for (let i = 0; i < 4; i++) {
+        const response = await client.get(url);
+        if (i === 2) await fixture.pause(5); // the decoder is at work
+        response.discard();
+        // The rest of it comes, and the connection is free again.
+        await fixture.until(() => {
+          const { idle, busy } = Object.values(client.stats())[0]!.connections;
+          return idle === 1 || busy === 0;
+        });
+      }
+      const { opened } = Object.values(client.stats())[0]!.connections;
+      assert.equal(opened, 1);
+    } finally {
+      client.destroy();
+      await fixture.close();
+    }
+  });
+
+  test('a body discarded while it was being collected came out cut short', async () => {
+    const fixture = new ClientFixture(transport, (peer) => {
+      peer.send('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc');
+      const later = (): void => peer.send('def');
+      fixture.server.timers.push(transport.clock.setTimer(later, 20));
+    });
+    await fixture.open();
+    const client = new Client();
+    try {
+      const response = await client.get(`http://127.0.0.1:${fixture.server.port}/`);
+      const text = response.text();
+      response.discard();
+      await assert.rejects(text, { code: 'ABORTED' });
+    } finally {
+      client.destroy();
+      await fixture.close();
+    }
+  });
+
+  test('an empty upload whose source ended between two connections never ended', async () => {
+    let puts = 0;
+    const fixture = new ClientFixture(transport, {
+      onHead: (peer, head) => {
+        if (head.startsWith('PUT') && ++puts === 1) peer.reset();
+      },
+      onRequest: (peer, request) => peer.send(ok(request.method)),
+    });
+    await fixture.open();
+    let delayMs = 0;
+    const client = new Client({
+      resolver: {
+        resolve: (_host, done) =>
+          void transport.clock.setTimer(() => done(null, ['127.0.0.1']), delayMs),
+      },
+    });
+    try {
+      const url = `http://upload.test:${fixture.server.port}/`;
+      await (await client.get(url)).text();
+      delayMs = 100;
+      const body = (async function* (): AsyncGenerator<string> {
+        await fixture.pause(30);
+        yield '';
+      })();
+      const response = await client.put(url, { body, totalTimeoutMs: 20_000 });
+      assert.equal(await response.text(), 'PUT');
+    } finally {
+      client.destroy();
+      await fixture.close();
+    }
   });
 });

@@ -1,59 +1,8 @@
 /** `Client` over TLS, against node:https and Bun.serve with certificates made for the test. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { after, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { describe, test } from 'node:test';
 import { Client, type ClientOptions, OnehopError } from 'onehop';
-import { findBun } from 'onehop/cli/find-bun';
-import { transport } from 'onehop/transport';
-
-const here = dirname(fileURLToPath(import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'onehop-client-tls-'));
-const children: ChildProcess[] = [];
-after(() => {
-  for (const child of children) child.kill();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-interface Certificate {
-  certFile: string;
-  keyFile: string;
-  cert: string;
-  key: string;
-}
-
-/** A self-signed certificate, its own issuer. */
-function makeCertificate(name: string): Certificate {
-  const certFile = join(folder, `${name}.pem`);
-  const keyFile = join(folder, `${name}-key.pem`);
-  const made = spawnSync(
-    'openssl',
-    [
-      ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -nodes'.split(' '),
-      ...['-keyout', keyFile, '-out', certFile, '-subj', `/CN=${name}`],
-      ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
-    ],
-    { encoding: 'utf8' },
-  );
-  assert.equal(made.status, 0, made.stderr);
-  const [cert, key] = [readFileSync(certFile, 'utf8'), readFileSync(keyFile, 'utf8')];
-  return { certFile, keyFile, cert, key };
-}
-
-async function start(command: string, args: string[]): Promise<number> {
-  const child = spawn(command, [join(here, 'https-server.js'), ...args], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  children.push(child);
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`the server exited with ${code}`)));
-    child.stdout.once('data', (text) => resolve(Number(String(text).trim())));
-  });
-}
+import { hasOpenssl, makeCertificate, servers, startHttps } from './tls-rig.ts';
 
 async function using(
   port: number,
@@ -64,7 +13,7 @@ async function using(
     baseUrl: `https://127.0.0.1:${port}`,
     tls,
     connectionsMax: 4,
-    headTimeoutMs: 5000,
+    headTimeoutMs: 20_000,
   });
   try {
     await body(client);
@@ -73,12 +22,6 @@ async function using(
   }
 }
 
-const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
-const node = transport.name === 'bun' ? 'node' : process.execPath;
-const servers: [name: string, command: string | null][] = [
-  ['node:https', spawnSync(node, ['--version']).status === 0 ? node : null],
-  ['Bun.serve', findBun()],
-];
 const server = hasOpenssl ? makeCertificate('server.test') : null;
 const stranger = hasOpenssl ? makeCertificate('stranger.test') : null;
 
@@ -88,7 +31,7 @@ for (const [name, command] of servers) {
   else if (command === null) skip = `no runtime for ${name}`;
   describe(`${name} over TLS`, { skip }, () => {
     test('requests, reuse, bodies short and long', async () => {
-      const port = await start(command!, [server!.certFile, server!.keyFile]);
+      const port = await startHttps(command!, [server!.certFile, server!.keyFile]);
       await using(port, { ca: server!.cert }, async (client) => {
         assert.equal(await (await client.post('/', { body: 'hello' })).text(), 'hello');
         for (const length of [1, 1000, 70_000, 1_000_000]) {
@@ -116,7 +59,7 @@ for (const [name, command] of servers) {
     });
 
     test('an unknown issuer and a wrong name are TLS_FAILED, unless told otherwise', async () => {
-      const port = await start(command!, [server!.certFile, server!.keyFile]);
+      const port = await startHttps(command!, [server!.certFile, server!.keyFile]);
       const refused: ClientOptions['tls'][] = [
         undefined,
         { ca: stranger!.cert },
@@ -137,7 +80,7 @@ for (const [name, command] of servers) {
 
     test('a client certificate is sent; without one the server refuses', async () => {
       const mine = makeCertificate(`client.${name.length}.test`);
-      const port = await start(command!, [server!.certFile, server!.keyFile, mine.certFile]);
+      const port = await startHttps(command!, [server!.certFile, server!.keyFile, mine.certFile]);
       const { cert, key } = mine;
       await using(port, { ca: server!.cert, cert, key }, async (client) => {
         const response = await client.get('/2');

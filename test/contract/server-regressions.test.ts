@@ -196,6 +196,101 @@ describe(`server regressions on ${transport.name}`, () => {
     );
   });
 
+  /** Nothing is read meanwhile, and timers come first when it is over. */
+  const stall = (ms: number): void => {
+    const end = performance.now() + ms;
+    while (performance.now() < end);
+  };
+  const answerPath: ServerHandler<unknown> = {
+    onRequest: (exchange) => void exchange.respond(200, noFields, `[${exchange.request.path}]`),
+  };
+
+  test('a request that had arrived when the idle time was over was lost with its connection', () =>
+    run(
+      answerPath,
+      async (fixture) => {
+        const client = await fixture.talk(get('/a'), '[/a]');
+        client.send(get('/b'));
+        stall(500);
+        await rig.until(() => client.ended || client.text.includes('[/b]'));
+        assert.match(client.text, /\[\/b\]$/);
+        assert.doesNotMatch(client.text, /Connection: close/);
+      },
+      { timeouts: { keepAliveTimeoutMs: 400 } },
+    ));
+
+  test('a request that came in the instant in which the idle time was over was lost', async () => {
+    const transport = createSimTransport({ seed: 3, latencyMsMax: 0, splitChance: 0 });
+    await run(
+      answerPath,
+      async (fixture) => {
+        const client = fixture.connect();
+        client.send(get('/a'));
+        // Made before the deadline, hence sent before it, and read after it.
+        transport.clock.setTimer(() => client.send(get('/b')), 100);
+        await fixture.rig.until(() => client.ended, 150);
+        assert.match(client.text, /\[\/b\]$/);
+        assert.equal(client.ended, false);
+        // And then it ends in its time.
+        assert.ok(await fixture.rig.until(() => client.ended, 150));
+      },
+      { timeouts: { keepAliveTimeoutMs: 100 } },
+      simRig(transport),
+    );
+  });
+
+  for (const idleMs of [0, 400]) {
+    test(`a request that had arrived when a drain closed idle connections after ${idleMs} ms was lost`, () =>
+      run(answerPath, async (fixture) => {
+        const client = await fixture.talk(get('/a'), '[/a]');
+        void fixture.server.close({ idleMs });
+        // With some time to go, it is sent in that time, and not in the moment of the close.
+        if (idleMs > 0) await rig.until(() => false, 20);
+        client.send(get('/b'));
+        stall(idleMs + 50);
+        await rig.until(() => client.ended);
+        assert.match(client.text, /\[\/b\]$/);
+        client.socket!.destroy();
+      }));
+  }
+
+  test('a drain closed behind a response that had not said so, at once: who went on was lost', async () => {
+    for (const on of [rig, simRig(createSimTransport({ seed: 5 }))]) {
+      let end = (): void => {};
+      await run(
+        {
+          onRequest(exchange) {
+            if (exchange.request.path === '/b') exchange.respond(200, noFields, '[/b]');
+            else {
+              exchange.start(200, noFields, unknownLength);
+              exchange.write(Buffer.from('[/a]'));
+              end = () => exchange.end();
+            }
+          },
+        },
+        async (fixture) => {
+          const client = await fixture.talk(get('/a'), '[/a]');
+          let closed = false;
+          void fixture.server.close({ idleMs: 60_000 }).then(() => {
+            closed = true;
+          });
+          await on.until(() => false, 20);
+          end();
+          await on.until(() => client.ended || client.text.endsWith('0\r\n\r\n'));
+          assert.doesNotMatch(client.text, /Connection: close/);
+          await ask(fixture, client, '/b', '[/b]');
+          assert.match(client.text, /Connection: close\r\n[\s\S]*\[\/b\]$/);
+          // Told, it does not wait for the rest of the time.
+          assert.ok(await on.until(() => client.ended));
+          client.socket!.destroy();
+          assert.ok(await on.until(() => closed));
+        },
+        {},
+        on,
+      );
+    }
+  });
+
   test('a slow reader was cut off though it read, when more was written meanwhile', async () => {
     const sim = simRig(createSimTransport({ seed: 7 }));
     const piece = Buffer.alloc(16 * 1024, 'x');
@@ -224,6 +319,152 @@ describe(`server regressions on ${transport.name}`, () => {
       },
       { timeouts: { writeStallTimeoutMs: 200 } },
       sim,
+    );
+  });
+
+  test('a FIN behind further bytes made Connection: close forgotten', () => {
+    const open: (() => void)[] = [];
+    return run(
+      {
+        onRequest(exchange) {
+          const { path } = exchange.keepHead();
+          open.push(() => exchange.respond(200, noFields, path));
+        },
+      },
+      async (fixture) => {
+        const client = fixture.connect();
+        client.send(`GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n${get('/b')}`);
+        client.end();
+        await fixture.rig.until(() => open.length > 0);
+        await fixture.rig.until(() => client.ended, 50);
+        for (let answer = open.shift(); answer !== undefined; answer = open.shift()) answer();
+        assert.ok(await fixture.rig.until(() => client.ended));
+        assert.match(client.text, /^HTTP\/1\.1 200 (?:.*\r\n)*connection: close\r\n/i);
+        assert.equal(fixture.server.counters.requests, 1);
+      },
+      { allowHalfOpen: true },
+    );
+  });
+
+  test('a whole request was given up when its last piece was held up and its caller half-closed', async () => {
+    const sim = simRig(createSimTransport({ seed: 7 }));
+    await run(
+      {
+        onRequest() {},
+        onBody(exchange) {
+          exchange.pause();
+          sim.transport.clock.setTimer(() => exchange.resume(), 100);
+        },
+        onEnd: (exchange) => void exchange.respond(200, noFields, 'ok'),
+      },
+      async (fixture) => {
+        const client = fixture.connect();
+        client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234');
+        await sim.until(() => fixture.server.counters.requests === 1);
+        client.send('56789');
+        client.end();
+        await sim.until(() => client.ended);
+        assert.match(client.text, /^HTTP\/1\.1 200 [\s\S]*ok$/);
+        assert.equal(fixture.log.aborts, 0);
+      },
+      { allowHalfOpen: true },
+      sim,
+    );
+  });
+
+  test('a head whose rest waited for earlier answers to be read was cut off by a FIN', async () => {
+    const sim = simRig(createSimTransport({ seed: 7 }));
+    const body = 'x'.repeat(1_000_000);
+    await run(
+      { onRequest: (exchange) => void exchange.respond(200, noFields, body) },
+      async (fixture) => {
+        const client = fixture.connect();
+        await sim.until(() => client.open);
+        client.socket!.pause();
+        const last = get('/b');
+        client.send(get('/a') + last.slice(0, 9));
+        const { counters } = fixture.server;
+        await sim.until(() => counters.bytesIn === get('/a').length + 9);
+        client.send(last.slice(9));
+        client.end();
+        await sim.until(() => counters.bytesIn === get('/a').length + last.length);
+        await sim.until(() => false, 50);
+        client.socket!.resume();
+        await sim.until(() => client.ended);
+        assert.equal(client.text.match(/^HTTP\/1\.1 200 |xHTTP\/1\.1 200 /g)?.length, 2);
+        assert.equal(counters.protocolErrors, 0);
+      },
+      { allowHalfOpen: true },
+      sim,
+    );
+  });
+
+  test('a tunnel kept the place of a caller that may be read further ahead', async () => {
+    const sim = simRig(createSimTransport({ seed: 7 }));
+    let accept = (): void => {};
+    const piece = Buffer.alloc(8 * 1024, 'x');
+    await run(
+      {
+        onRequest(exchange) {
+          if (exchange.request.upgrade) {
+            accept = () => void exchange.upgrade('x', noFields, tunnel);
+          }
+        },
+        onBody: (exchange) => exchange.pause(),
+      },
+      async (fixture) => {
+        const { counters } = fixture.server;
+        const first = fixture.connect();
+        first.send(upgrade);
+        for (let i = 0; i < 8; i++) first.send(piece);
+        // All of it was read, which is more than may be without being held up for long.
+        const all = upgrade.length + 8 * piece.length;
+        assert.ok(await sim.until(() => counters.bytesIn === all, 10_000));
+        accept();
+        const second = fixture.connect();
+        second.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n');
+        for (let i = 0; i < 8; i++) second.send(piece);
+        second.end();
+        assert.ok(await sim.until(() => fixture.log.aborts === 1, 10_000), 'it was not heard');
+      },
+      { limits: { readAheadBytesMax: 8 * 1024, stalledReadersMax: 1 } },
+      sim,
+    );
+  });
+
+  test('a drain counted its time from when its ports were closed, however long that took', async () => {
+    const sim = createSimTransport({ seed: 7 });
+    const { clock } = sim;
+    const busyMs = 5000;
+    // Stands for a port at which more and more callers connect while it closes.
+    const busy: typeof sim = Object.create(sim, {
+      listen: {
+        value: async (...given: Parameters<typeof sim.listen>) => {
+          const listener = await sim.listen(...given);
+          return {
+            ...listener,
+            async close() {
+              await new Promise<void>((resolve) => void clock.setTimer(resolve, busyMs));
+              await listener.close();
+            },
+          };
+        },
+      },
+    });
+    await run(
+      { onRequest() {} },
+      async (fixture) => {
+        const client = fixture.connect();
+        client.send(get('/'));
+        assert.ok(await fixture.rig.until(() => fixture.server.counters.requests === 1));
+        const startMs = clock.nowMs();
+        void fixture.server.close({ drainMs: 1000 });
+        assert.ok(await fixture.rig.until(() => client.ended, 2 * busyMs));
+        assert.ok(clock.nowMs() - startMs < busyMs, 'it was cut when the port was closed');
+        await fixture.rig.until(() => false, 2 * busyMs);
+      },
+      {},
+      simRig(busy),
     );
   });
 });

@@ -52,12 +52,23 @@ test('a second process cannot bind the same port', async () => {
 
 test('unref lets the process exit, an idle connection otherwise keeps it alive', async () => {
   const [, unref] = await start(process.execPath, 'transport-child.js', ['unref']);
-  assert.equal(await exitOf(unref, 5000), 0);
+  assert.equal(await exitOf(unref, 30_000), 0);
   const [, ref] = await start(process.execPath, 'transport-child.js', ['ref']);
   assert.equal(await exitOf(ref, 300), 'still running');
 });
 
 const bench = new Bench(transport);
+
+test('a body of 64 KB and its head that lie ready come in one read', { skip: isBun }, async () => {
+  const { client, server } = await bench.pair();
+  const message = pattern(64 * 1024 + 300);
+  client.socket.pause();
+  server.socket.write(message, 0, message.length);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  client.socket.resume();
+  await bench.until(() => client.bytes === message.length, 'all read');
+  assert.equal(client.chunks.length, 1);
+});
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const canShare = isBun || major > 22 || (major === 22 && minor >= 12);
 
@@ -72,6 +83,90 @@ test('reusePort shares the port, or says clearly that it cannot', async () => {
   const again = await bench.listen({ reusePort: true, port: listener.port });
   assert.equal(again.listener.port, listener.port);
   await assert.rejects(bench.listen({ port: listener.port }), { code: 'ADDRESS_IN_USE' });
+});
+
+test('a port that closes does not reset what it was given and had not accepted yet', async () => {
+  const { listener, accepted } = await bench.listen({}, (side) => {
+    side.onData = () => side.socket.writeLatin1('heard');
+  });
+  const sides = Array.from({ length: 20 }, () => {
+    const side = bench.connect({ host: '127.0.0.1', port: listener.port });
+    side.onOpen = () => side.socket.writeLatin1('hello');
+    return side;
+  });
+  // They are connecting now, and nothing of it has been looked at.
+  await new Promise<void>((resolve) => process.nextTick(resolve));
+  await listener.close();
+  await bench.until(
+    () => sides.every((side) => side.text === 'heard' || side.has('close')),
+    'answers',
+  );
+  // Who came too late was refused, which is no loss.
+  const lost = sides.filter(({ text, error }) => text === '' && error?.code !== 'CONNECT_REFUSED');
+  assert.deepEqual(
+    lost.map(({ error, events }) => [error?.code, events]),
+    [],
+  );
+  assert.ok(accepted.length >= 10, `${accepted.length} were in time`);
+  for (const side of sides) side.socket.destroy();
+});
+
+test('a port that closes in the turn of a read or a signal accepts first what was waiting', async () => {
+  // A turn that is under way polls no more: what was taken for an empty queue had not been looked at.
+  const { listener, accepted } = await bench.listen({}, (side) => {
+    side.onData = () => side.socket.writeLatin1('heard');
+  });
+  const trigger = bench.connect({ host: '127.0.0.1', port: listener.port });
+  await bench.until(() => accepted.length === 1 && trigger.has('open'), 'the first');
+  const sides: Side[] = [];
+  const closed = new Promise<void>((resolve) => {
+    accepted[0]!.onData = () => {
+      for (let i = 0; i < 8; i++) {
+        const side = bench.connect({ host: '127.0.0.1', port: listener.port });
+        side.onOpen = () => side.socket.writeLatin1('hello');
+        sides.push(side);
+      }
+      void listener.close().then(resolve);
+    };
+  });
+  trigger.socket.writeLatin1('now');
+  await closed;
+  await bench.until(
+    () => sides.every((side) => side.text === 'heard' || side.has('close')),
+    'answers',
+  );
+  assert.deepEqual(
+    sides.map(({ text, error }) => [text, error?.code]),
+    sides.map(() => ['heard', undefined]),
+  );
+  for (const side of [trigger, ...sides]) side.socket.destroy();
+});
+
+test('a turn reads what had arrived, wherever it is begun', async () => {
+  const { listener, accepted } = await bench.listen({});
+  const client = bench.connect({ host: '127.0.0.1', port: listener.port });
+  await bench.until(() => accepted.length === 1 && client.has('open'), 'the connection');
+  let sent = '';
+  const askIn = async (begin: (callback: () => void) => void): Promise<void> => {
+    await new Promise<void>((resolve) => begin(resolve));
+    client.socket.writeLatin1('x');
+    sent += 'x';
+    await transport.turn();
+    assert.equal(accepted[0]!.text, sent, `in ${begin}`);
+  };
+  for (let i = 0; i < 20; i++) {
+    await askIn((callback) => setTimeout(callback, 1));
+    await askIn((callback) => setImmediate(callback));
+    await askIn((callback) => {
+      accepted[0]!.onData = () => {
+        accepted[0]!.onData = null;
+        callback();
+      };
+      client.socket.writeLatin1('y');
+      sent += 'y';
+    });
+  }
+  client.socket.destroy();
 });
 
 // TLS, against a server on Node.
@@ -145,6 +240,28 @@ test('TLS: rejectUnauthorized false takes any certificate', { skip }, async () =
   await tlsServer();
   const side = await handshake({ serverName: 'bad.test', rejectUnauthorized: false });
   assert.equal(side.text, 'sni=bad.test alpn=false\n');
+});
+
+test('a peer that closes within the handshake is TLS_FAILED, for TLS at once and later', async () => {
+  for (const hangsUp of ['end', 'destroy', 'reset'] as const) {
+    const { listener } = await bench.listen({}, (side) => {
+      side.onData = (bytes) => {
+        if (bytes.length === 5) side.socket.writeLatin1('ready');
+        else if (hangsUp === 'end') side.socket.end();
+        else side.socket.destroy(hangsUp === 'reset');
+      };
+    });
+    const atOnce = bench.connect({ port: listener.port, tls: {} });
+    const later = bench.connect({ port: listener.port, laterTls: {} });
+    await bench.until(() => later.has('open'), 'open');
+    later.onData = () => later.socket.startTls();
+    later.socket.writeLatin1('hello');
+    for (const side of [atOnce, later]) {
+      await bench.until(() => side.has('close'), 'close');
+      assert.equal(side.error?.code, 'TLS_FAILED', hangsUp);
+      assert.ok(!side.has('end'), 'nothing ends that was not open');
+    }
+  }
 });
 
 test('TLS to a server that speaks none is TLS_FAILED', { skip }, async () => {

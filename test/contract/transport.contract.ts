@@ -34,6 +34,7 @@ cases['destroyed while connecting: close without error, never open'] = async (be
   const client = bench.connect({ port: listener.port });
   client.socket.destroy();
   assert.deepEqual(client.events, []);
+  await bench.until(() => client.has('close'), 'close');
   await bench.sleep(50);
   assert.deepEqual(client.events, ['close']);
   assert.equal(client.error, null);
@@ -58,30 +59,43 @@ cases['writes of every kind arrive in order'] = async (bench) => {
   assert.equal(server.text, `text\u00ff bytes corked <bytes>${big} more end`);
 };
 
-cases['TCP_NODELAY is on at both ends: small writes do not wait for an acknowledgement'] = async (
-  bench,
-) => {
-  const trips = 30;
+/** How long a turn takes in which each side answers with two small writes: the median of so many. */
+async function turnsOfTwo(bench: Bench, trips: number): Promise<number> {
   let left = trips;
+  const { clock } = bench.transport;
+  const turnsMs: number[] = [];
+  let turnMs = 0;
   const answerInTwo = (side: Side): void => {
     let got = 0;
     side.onData = (bytes) => {
       got += bytes.length;
       if (got < 6) return;
       got = 0;
+      turnsMs.push(clock.nowMs() - turnMs);
+      turnMs = clock.nowMs();
       if (--left <= 0) return;
       side.socket.writeLatin1('one');
       side.socket.writeLatin1('two');
     };
   };
   const { client } = await bench.pair(answerInTwo, answerInTwo);
-  const startMs = bench.transport.clock.nowMs();
+  turnMs = clock.nowMs();
   client.socket.writeLatin1('one');
   client.socket.writeLatin1('two');
   await bench.until(() => left <= 0, 'the last answer');
-  const tookMs = bench.transport.clock.nowMs() - startMs;
-  // With Nagle's algorithm each turn takes the 40 ms of a delayed acknowledgement.
-  assert.ok(tookMs < trips * 15, `${tookMs} ms`);
+  return turnsMs.sort((a, b) => a - b)[trips >> 1]!;
+}
+
+cases['TCP_NODELAY is on at both ends: small writes do not wait for an acknowledgement'] = async (
+  bench,
+) => {
+  // With Nagle's algorithm each turn takes the 40 ms of a delayed acknowledgement, every time; what
+  // a busy machine adds it does not add every time.
+  let bestMs = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 5 && bestMs >= 30; i++) {
+    bestMs = Math.min(bestMs, await turnsOfTwo(bench, 30));
+  }
+  assert.ok(bestMs < 30, `${bestMs} ms`);
 };
 
 cases['a cork holds writes until uncork'] = async (bench) => {
@@ -430,6 +444,49 @@ cases['1,000 connections come and go and leave nothing'] = async (bench) => {
   const resources = process.getActiveResourcesInfo?.() ?? [];
   const sockets = resources.filter((name) => name === 'TCPSocketWrap').length;
   assert.ok(sockets < 20, `${sockets} sockets left`);
+};
+
+cases['reads that were kept stay as they are until they are given back'] = async (bench) => {
+  const total = 3_000_000;
+  const sent = pattern(total);
+  const { client, server } = await bench.pair(undefined, (side) => {
+    side.keep = false;
+  });
+  const kept: { at: number; view: Uint8Array }[] = [];
+  let at = 0;
+  let turn = 0;
+  server.onData = (bytes) => {
+    // Every other read is not kept: freeing those must not touch the others.
+    if (server.socket.keepsReads && turn++ % 2 === 0) {
+      server.socket.keepRead();
+      kept.push({ at, view: bytes.subarray(0, bytes.length) });
+    }
+    at += bytes.length;
+  };
+  client.socket.write(sent, 0, total);
+  client.socket.end();
+  await bench.until(() => server.has('end'), 'end');
+  assert.equal(at, total);
+  for (const { at: from, view } of kept) {
+    assert.ok(sent.subarray(from, from + view.length).equals(view), `bytes from ${from} on`);
+  }
+  const views = kept.map(({ view }) => view);
+  const wanted = Buffer.concat(views);
+  const joined = bench.transport.joinReads(views);
+  assert.ok(wanted.equals(joined));
+  assert.equal(joined.buffer.byteLength, joined.length);
+  bench.transport.dropReads([joined]);
+};
+
+cases['memory for a body belongs to nobody else, however long'] = async ({ transport }) => {
+  for (const length of [1, 100, 64 * 1024, 5_000_000]) {
+    const [one, other] = [transport.bodyBuffer(length), transport.bodyBuffer(length)];
+    for (const bytes of [one, other]) {
+      assert.equal(bytes.length, length);
+      assert.equal(bytes.buffer.byteLength, length, 'nothing else lies in its buffer');
+    }
+    assert.notEqual(one.buffer, other.buffer);
+  }
 };
 
 cases['readInto fills the given bytes in place or says that it cannot'] = async (bench) => {

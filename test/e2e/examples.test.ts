@@ -9,7 +9,7 @@ import { type Service, startOpenAiService } from '@onehop/mock';
 import { differences, differencesOnBun } from './fetch-differences.ts';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
-const folders = ['examples/01-client', 'examples/02-fetch'];
+const folders = ['examples/01-client', 'examples/02-fetch', 'examples/03-gateway'];
 const examples = folders
   .flatMap((folder) => readdirSync(join(root, folder)).map((name) => `${folder}/${name}`))
   .filter((name) => name.endsWith('.mjs'));
@@ -29,7 +29,7 @@ function split(source: string): { code: string; expected: string[] } {
 
 function run(file: string): Promise<{ code: number | null; out: string; err: string }> {
   const env = { ...process.env, UPSTREAM: `http://127.0.0.1:${mock.port}` };
-  const child = spawn(process.execPath, [file], { cwd: root, env, timeout: 20_000 });
+  const child = spawn(process.execPath, [file], { cwd: root, env, timeout: 50_000 });
   let out = '';
   let err = '';
   child.stdout.on('data', (piece) => {

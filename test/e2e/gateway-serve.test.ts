@@ -1,7 +1,8 @@
 /** `onehop serve` as a process: start, reload, drain, and what it says about itself. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -72,7 +73,10 @@ const streamBody = JSON.stringify({
 });
 
 /** Opens a stream and collects it; `cut` when it did not end as it should. */
-function openStream(gateway: string): { text: () => string; done: Promise<'end' | 'cut'> } {
+function openStream(
+  gateway: string,
+  onText: (text: string) => void = () => {},
+): { text: () => string; done: Promise<'end' | 'cut'> } {
   let text = '';
   const done = new Promise<'end' | 'cut'>((resolve) => {
     const outgoing = request(
@@ -82,6 +86,7 @@ function openStream(gateway: string): { text: () => string; done: Promise<'end' 
         incoming.setEncoding('utf8');
         incoming.on('data', (part: string) => {
           text += part;
+          onText(text);
         });
         incoming.on('end', () => resolve(incoming.complete ? 'end' : 'cut'));
         incoming.on('error', () => resolve('cut'));
@@ -121,7 +126,7 @@ test('a missing file and a missing target are said in one sentence, exit code 2'
 test('check accepts a good file and says what is in it', async () => {
   const path = file('good.yaml', config(url(first)));
   const served = new ServeProcess(['check', path]);
-  assert.equal(await served.exit, 0);
+  assert.equal(await served.exit, 0, served.stderr);
   assert.match(served.stdout, /fine: 1 routes, 1 upstreams, 1 targets/);
 });
 
@@ -190,7 +195,13 @@ test('without a file: forwards in turn to both targets, counts it, and shows it'
 });
 
 test('retries, ejections, waiting and refusals are counted by what caused them', async () => {
-  const slow = await startPlainService({ sizeBytes: 5, latency: { kind: 'fixed', ms: 150 } });
+  // Answers when it is told to.
+  const held: (() => void)[] = [];
+  const slow = createServer((_incoming, outgoing) => {
+    held.push(() => outgoing.end('later'));
+  });
+  await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve));
+  const { port: slowPort } = slow.address() as { port: number };
   const gone = await startPlainService({});
   const dead = url(gone);
   await gone.close();
@@ -201,7 +212,7 @@ test('retries, ejections, waiting and refusals are counted by what caused them',
     targets: ["${dead}", "${url(first)}"]
     balance: round-robin
     health: { ejectAfter: 2, ejectFor: 1h }
-  narrow: { targets: ["${url(slow)}"], limits: { pending: 1, queue: 1 } }
+  narrow: { targets: ["http://127.0.0.1:${slowPort}"], limits: { pending: 1, queue: 1, queueWait: 1m } }
 routes:
   - { path: /pair, upstream: pair }
   - { path: /narrow, upstream: narrow }
@@ -209,8 +220,23 @@ routes:
   );
   const served = await start([path]);
   for (let i = 0; i < 10; i++) assert.equal((await ask(`${served.url}/pair`)).status, 200);
-  const answers = await Promise.all([1, 2, 3].map(() => ask(`${served.url}/narrow`)));
-  assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 200, 503]);
+  const under = ask(`${served.url}/narrow`);
+  await until(() => held.length === 1, 'the first request to arrive');
+  const began = performance.now();
+  const waiting = ask(`${served.url}/narrow`);
+  const queued = async (): Promise<number> =>
+    sample((await ask(`${served.admin}/metrics`)).body, 'onehop_queue_length', {
+      upstream: 'narrow',
+    });
+  await until(async () => (await queued()) === 1, 'the second request to wait');
+  assert.equal((await ask(`${served.url}/narrow`)).status, 503);
+  await pause(800);
+  held[0]!();
+  assert.equal((await under).status, 200);
+  await until(() => held.length === 2, 'the second request to arrive');
+  const waitedMax = (performance.now() - began) / 1000;
+  held[1]!();
+  assert.equal((await waiting).status, 200);
   assert.equal((await ask(`${served.url}/nowhere`)).status, 404);
 
   const { body: text } = await ask(`${served.admin}/metrics`);
@@ -221,15 +247,16 @@ routes:
   assert.equal(sample(text, 'onehop_target_up', { ...pair, target: url(first) }), 1);
   assert.equal(sample(text, 'onehop_queue_wait_seconds_count', { upstream: 'narrow' }), 1);
   const waited = sample(text, 'onehop_queue_wait_seconds_sum', { upstream: 'narrow' });
-  assert.ok(waited > 0.05 && waited < 2, `waited ${waited} s`);
+  assert.ok(waited > 0.79 && waited < waitedMax, `waited ${waited} s of ${waitedMax} s`);
   assert.equal(sample(text, 'onehop_queue_length', { upstream: 'narrow' }), 0);
   assert.equal(sample(text, 'onehop_rejects_total', { reason: 'QUEUE_FULL' }), 1);
   assert.equal(sample(text, 'onehop_rejects_total', { reason: 'ROUTE_NOT_FOUND' }), 1);
   assert.equal(sample(text, 'onehop_requests_total', { route: '', status: '4xx' }), 1);
   // What waited for a place is not the gateway's own time.
   const own = sample(text, 'onehop_own_duration_seconds_sum', { route: '/narrow' });
-  assert.ok(own < 0.05, `own part ${own} s`);
-  await slow.close();
+  assert.ok(own < waited, `own part ${own} s, waited ${waited} s`);
+  slow.closeAllConnections();
+  slow.close();
 });
 
 test('the admin listener answers no page of another site', async () => {
@@ -251,16 +278,40 @@ test('the admin listener answers no page of another site', async () => {
 
 test('a stream: time to first event, every gap, bytes and the cancelled caller are counted', async () => {
   const log = join(dir, 'stream.log');
-  const served = await start(['--upstream', url(model), '--access-log', log]);
-  const stream = openStream(served.url);
+  // In lock-step: an event leaves 20 ms after the caller has the one before. So no two of them meet
+  // in one read, however slow the machine is.
+  const events = 12;
+  const eventsOf = (text: string): number => text.split('\n\n').length - 1;
+  let sendNext = (): void => {};
+  const upstream = createServer((_incoming, outgoing) => {
+    outgoing.writeHead(200, { 'content-type': 'text/event-stream' });
+    let sent = 0;
+    sendNext = () => {
+      if (++sent < events) outgoing.write(`data: {"n":${sent}}\n\n`);
+      else outgoing.end('data: [DONE]\n\n');
+    };
+    sendNext();
+  });
+  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
+  const { port } = upstream.address() as { port: number };
+  const served = await start(['--upstream', `http://127.0.0.1:${port}`, '--access-log', log]);
+  const began = performance.now();
+  let answered = 0;
+  const stream = openStream(served.url, (sofar) => {
+    if (eventsOf(sofar) === answered || eventsOf(sofar) === events) return;
+    answered = eventsOf(sofar);
+    setTimeout(() => sendNext(), 20);
+  });
   assert.equal(await stream.done, 'end');
-  const events = stream.text().split('\n\n').filter(Boolean).length;
+  const elapsed = (performance.now() - began) / 1000;
+  assert.equal(eventsOf(stream.text()), events);
   const { body: text } = await ask(`${served.admin}/metrics`);
   assert.equal(sample(text, 'onehop_stream_first_event_seconds_count'), 1);
-  const gaps = sample(text, 'onehop_stream_event_gap_seconds_count');
-  assert.ok(gaps >= 8 && gaps <= events, `${gaps} gaps of ${events} events`);
+  assert.equal(sample(text, 'onehop_stream_event_gap_seconds_count'), events - 1);
   const sum = sample(text, 'onehop_stream_event_gap_seconds_sum');
-  assert.ok(sum > 0.25 && sum < 3, `the gaps add up to ${sum} s`);
+  // A timer may be a millisecond early.
+  assert.ok(sum > (events - 1) * 0.018, `the gaps add up to ${sum} s`);
+  assert.ok(sum < elapsed, `the gaps add up to ${sum} s of ${elapsed} s`);
   assert.equal(
     sample(text, 'onehop_response_body_bytes_total', { route: '/*' }),
     stream.text().length,
@@ -298,6 +349,7 @@ test('a stream: time to first event, every gap, bytes and the cancelled caller a
   assert.equal(lines[1].status, 499);
   assert.equal(lines[1].upstreamStatus, 200);
   assert.equal(lines[1].cancelled, true);
+  await new Promise((resolve) => upstream.close(resolve));
 });
 
 test('the access log holds no secrets, and goes on in a new file after rotation', async () => {
@@ -340,7 +392,6 @@ test('the access log holds no secrets, and goes on in a new file after rotation'
 test('traceparent reaches the upstream as it came', async () => {
   const served = await start(['--upstream', url(first)]);
   const seen: string[] = [];
-  const { createServer } = await import('node:http');
   const upstream = createServer((incoming, outgoing) => {
     seen.push(String(incoming.headers['traceparent']), String(incoming.headers['tracestate']));
     outgoing.end('ok');
@@ -364,7 +415,11 @@ test('reload under load by file change and by SIGHUP loses nothing; a bad file c
   const path = file('reload.yaml', config(url(first)));
   const served = await start([path]);
   const load = keptLoad(served.url);
-  await pause(200);
+  const more = async (): Promise<void> => {
+    const { ok } = load.result;
+    await until(() => load.result.ok >= ok + 50, 'more requests');
+  };
+  await more();
 
   // As editors do it: a new file takes the name.
   renameSync(file('reload.new', config(url(second))), path);
@@ -387,10 +442,9 @@ test('reload under load by file change and by SIGHUP loses nothing; a bad file c
   served.kill('SIGHUP');
   await served.says(/SIGHUP: done/, from);
   assert.equal((await ask(served.url)).body.length, 11);
-  await pause(800);
-  const { ok, failures } = await load.stop();
+  await more();
+  const { failures } = await load.stop();
   assert.deepEqual(failures, []);
-  assert.ok(ok > 100, `${ok} requests`);
   const { body: text } = await ask(`${served.admin}/metrics`);
   assert.equal(sample(text, 'onehop_reloads_total', { result: 'ok' }), 3);
   assert.equal(sample(text, 'onehop_reloads_total', { result: 'failed' }), 1);
@@ -408,28 +462,36 @@ test('a reload lets a stream end at the target it removed', async () => {
   assert.match(stream.text(), /\[DONE\]/);
 });
 
-test('drain: readiness fails first, a stream ends well, connections are told, exit code 0', async () => {
-  const path = file('drain.yaml', config(url(model), 'drain: { announce: 300ms, grace: 10s }'));
+test('drain: a stream ends well, exit code 0', async () => {
+  const path = file('drain.yaml', config(url(model), 'drain: { announce: 300ms, grace: 20s }'));
   const served = await start([path]);
   const stream = openStream(served.url);
   await until(() => stream.text().includes('data:'), 'the stream to begin');
   served.kill('SIGTERM');
-  await until(async () => (await ask(`${served.admin}/ready`)).status === 503, 'not ready', 250);
-  // Announced, but still taken.
-  assert.equal((await ask(`${served.url}/v1/models`)).status, 200);
-  assert.equal((await ask(`${served.admin}/health`)).status, 200);
   assert.equal(await stream.done, 'end');
   assert.match(stream.text(), /\[DONE\]/);
-  assert.equal(await served.exit, 0);
+  assert.equal(await served.exit, 0, served.stderr);
+});
+
+test('while a drain is announced it is not ready, but takes requests', async () => {
+  const path = file('announced.yaml', config(url(first), 'drain: { announce: 10m }'));
+  const served = await start([path]);
+  served.kill('SIGTERM');
+  await until(async () => (await ask(`${served.admin}/ready`)).status === 503, 'not ready');
+  assert.equal((await ask(served.url)).status, 200);
+  assert.equal((await ask(`${served.admin}/health`)).status, 200);
+  served.kill('SIGTERM');
+  assert.equal(await served.exit, 1);
 });
 
 test('a drain under load answers every request that was sent', async () => {
-  const path = file('drain-load.yaml', config(url(first), 'drain: { idle: 500ms }'));
+  const path = file('drain-load.yaml', config(url(first), 'drain: { idle: 20s }'));
   const served = await start([path]);
   const load = keptLoad(served.url);
-  await pause(300);
+  await until(() => load.result.ok > 50, 'requests');
   served.kill('SIGTERM');
-  assert.equal(await served.exit, 0);
+  // Each caller brings its next request and is told; who is late is not cut off for it.
+  assert.equal(await served.exit, 0, served.stderr);
   const { ok, failures } = await load.stop();
   // New connections find nobody; requests that were sent must have been answered.
   assert.deepEqual(
@@ -438,7 +500,36 @@ test('a drain under load answers every request that was sent', async () => {
       .filter((why) => !/ECONNREFUSED/.test(why)),
     [],
   );
-  assert.ok(ok > 20, `${ok} requests`);
+  assert.ok(ok > 50, `${ok} requests`);
+});
+
+test('a drain answers what had connected and was not accepted yet when the signal came', async () => {
+  const served = await start(['--upstream', url(first)]);
+  const port = Number(new URL(served.url).port);
+  await ask(served.url);
+  // As a machine that gives it no time for a while does it.
+  served.kill('SIGSTOP');
+  const sockets = Array.from({ length: 8 }, () => connect(port, '127.0.0.1'));
+  const answers = sockets.map(
+    (socket) =>
+      new Promise<string>((resolve) => {
+        let text = '';
+        socket.setEncoding('latin1');
+        socket.on('data', (part) => {
+          text += part;
+        });
+        socket.on('error', (error) => resolve(error.message));
+        socket.on('close', () => resolve(text));
+      }),
+  );
+  const head = 'GET / HTTP/1.1\r\nHost: load.test\r\n\r\n';
+  await Promise.all(
+    sockets.map((socket) => new Promise<void>((sent) => socket.write(head, () => sent()))),
+  );
+  served.kill('SIGTERM');
+  served.kill('SIGCONT');
+  for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 200 /);
+  assert.equal(await served.exit, 0, served.stderr);
 });
 
 test('a stream that outlives the grace ends with an error event; the caller sees it is cut', async () => {
@@ -451,7 +542,7 @@ test('a stream that outlives the grace ends with an error event; the caller sees
   served.kill('SIGTERM');
   await stream.done;
   assert.match(stream.text(), /data: \{"error":.*draining/i);
-  assert.equal(await served.exit, 0);
+  assert.equal(await served.exit, 0, served.stderr);
   const line = JSON.parse(readFileSync(log, 'utf8'));
   assert.equal(line.error, 'DRAINING');
   await slow.close();
@@ -467,7 +558,7 @@ test('a second signal ends at once', async () => {
   const began = performance.now();
   served.kill('SIGINT');
   assert.equal(await served.exit, 1);
-  assert.ok(performance.now() - began < 3000);
+  assert.ok(performance.now() - began < 15_000);
   await slow.close();
 });
 

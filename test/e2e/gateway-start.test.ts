@@ -22,7 +22,7 @@ test('npm start forwards, balances, streams and counts; one signal ends all of i
   });
   const exit = new Promise<number | null>((resolve) => child.once('close', resolve));
   try {
-    await until(() => text.includes('Ctrl-C ends all'), 'the help', 15_000);
+    await until(() => text.includes('Ctrl-C ends all'), 'the help', 40_000);
     const url = /curl -i (\S+)\/hello\/you/.exec(text)![1]!;
     const admin = /curl -s (\S+)\/status/.exec(text)![1]!;
     const sizes = new Set<number>();

@@ -74,7 +74,7 @@ export class RawClient {
   }
 
   /** Waits until `done` holds; false after `timeoutMs`. */
-  async until(done: () => boolean, timeoutMs = 3000): Promise<boolean> {
+  async until(done: () => boolean, timeoutMs = 10_000): Promise<boolean> {
     const deadline = performance.now() + timeoutMs;
     while (!done()) {
       const restMs = deadline - performance.now();
@@ -91,12 +91,12 @@ export class RawClient {
   }
 
   /** Waits until the text contains `part`; false after `timeoutMs`. */
-  untilText(part: string, timeoutMs = 3000): Promise<boolean> {
+  untilText(part: string, timeoutMs = 10_000): Promise<boolean> {
     return this.until(() => this.text.includes(part), timeoutMs);
   }
 
   /** Waits for the server's FIN or RST. */
-  untilEnd(timeoutMs = 3000): Promise<boolean> {
+  untilEnd(timeoutMs = 10_000): Promise<boolean> {
     return this.until(() => this.ended, timeoutMs);
   }
 

@@ -1,7 +1,6 @@
 /** Starts and asks gateways in processes of their own; see gateway-child.ts. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { readdirSync, readFileSync } from 'node:fs';
+import { LineChild } from './children.ts';
 
 export interface ChildGauges {
   pending: number;
@@ -11,51 +10,50 @@ export interface ChildGauges {
   exchangesOpen: number;
   connectionsOpen: number;
   rssMb: number;
+  /** Open file descriptors; null where /proc does not tell. */
+  descriptors: number | null;
+}
+
+/** Open file descriptors of a process; null where /proc does not tell. */
+export function descriptorsOf(pid: number): number | null {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return null;
+  }
+}
+
+/** Resident memory in MB; null where /proc does not tell. */
+export function rssMbOf(pid: number): number | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(text)![1]) / 1000;
+  } catch {
+    return null;
+  }
 }
 
 export class GatewayChild {
   port = 0;
-  readonly #child: ChildProcess;
-  readonly #waiting: ((line: string) => void)[] = [];
-  readonly #exited: Promise<void>;
+  readonly #child: LineChild;
 
   private constructor(executable: string, config: object) {
-    const script = fileURLToPath(new URL('./gateway-child.js', import.meta.url));
-    this.#child = spawn(executable, [script, JSON.stringify(config)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    createInterface({ input: this.#child.stdout! }).on('line', (line) =>
-      this.#waiting.shift()?.(line),
-    );
-    this.#exited = new Promise((resolve) => this.#child.on('exit', () => resolve()));
+    this.#child = new LineChild('gateway-child', [JSON.stringify(config)], executable);
   }
 
   /** `executable`: the runtime; default the one that runs this. */
   static async start(config: object, executable = process.execPath): Promise<GatewayChild> {
     const gateway = new GatewayChild(executable, { ...config, listen: '127.0.0.1:0' });
-    gateway.port = Number(await gateway.#line());
+    gateway.port = Number(await gateway.#child.line());
     return gateway;
   }
 
-  #line(): Promise<string> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('the gateway says nothing')), 10_000);
-      this.#waiting.push((line) => {
-        clearTimeout(timer);
-        resolve(line);
-      });
-    });
+  async gauges(): Promise<ChildGauges> {
+    const own = JSON.parse(await this.#child.ask('gauges')) as ChildGauges;
+    return { ...own, descriptors: descriptorsOf(this.#child.pid) };
   }
 
-  /** The gauges now; with a configuration, after it was loaded. */
-  async gauges(reload?: object): Promise<ChildGauges> {
-    const text = reload === undefined ? 'gauges' : JSON.stringify(reload);
-    this.#child.stdin!.write(`${text}\n`);
-    return JSON.parse(await this.#line()) as ChildGauges;
-  }
-
-  async stop(): Promise<void> {
-    this.#child.stdin!.end();
-    await this.#exited;
+  stop(): Promise<void> {
+    return this.#child.stop();
   }
 }

@@ -1,9 +1,9 @@
 /**
- * A gateway in a process of its own, for storms and soaks: the configuration comes as JSON in the
- * first argument, the port goes out as the first line; each line in is answered with the gauges.
+ * A gateway in a process of its own, for storms: the configuration comes as JSON in the first
+ * argument, the port goes out as the first line; each line in is answered with the gauges.
  */
 import { createInterface } from 'node:readline';
-import { checkConfig, createGateway, type GatewayConfigInput } from 'onehop/gateway';
+import { createGateway, type GatewayConfigInput } from 'onehop/gateway';
 
 const input = JSON.parse(process.argv[2]!) as GatewayConfigInput;
 const gateway = createGateway(input);
@@ -29,12 +29,5 @@ function report(): object {
 }
 
 const lines = createInterface({ input: process.stdin });
-lines.on('line', (line) => {
-  if (line.startsWith('{')) {
-    const { config, problems } = checkConfig(JSON.parse(line) as GatewayConfigInput);
-    if (config === null) console.error(problems);
-    else gateway.reload(config);
-  }
-  console.log(JSON.stringify(report()));
-});
+lines.on('line', () => console.log(JSON.stringify(report())));
 lines.on('close', () => process.exit(0));

@@ -1,185 +1,238 @@
 /**
- * Steady load through a gateway while its upstreams are killed and its configuration is reloaded: no
- * idempotent request may fail, and memory and connections must not grow.
+ * Steady load through `onehop serve` while upstreams are killed and come back, the configuration is
+ * reloaded, and workers are replaced and killed: no idempotent request may fail, every other failure
+ * must be told to its caller, and neither memory nor descriptors nor pools may grow.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { Agent, request } from 'node:http';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { type ChildGauges, GatewayChild } from './child.ts';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { childrenOf, type ServeProcess, serve, until } from '../support/serve-process.ts';
+import { LineChild } from './children.ts';
+import { type CallerKind, Callers, type Tally } from './soak-callers.ts';
+import { type SoakSample, sampleGateway, WorkerKiller } from './soak-gateway.ts';
+import { pause } from './storm-phases.ts';
 
 export interface SoakOptions {
   durationMs: number;
-  callers: number;
-  /** An upstream is killed, and the configuration reloaded, this often each. */
+  /** Something is done to the gateway or its upstreams this often. */
   disturbEveryMs: number;
-  executable?: string;
+  /** Requests per second, about. */
+  ratePerS: number;
+  runtime: 'node' | 'bun';
 }
 
 export interface SoakResult {
+  runtime: string;
+  durationS: number;
   requests: number;
-  /** GETs that did not get their 200, by reason. */
-  failures: Map<string, number>;
-  /** POSTs that failed, all of which were told so. */
-  postFailures: number;
-  posts: number;
-  kills: number;
-  reloads: number;
-  /** Gauges over time, after the first tenth. */
-  samples: ChildGauges[];
-  after: ChildGauges;
+  callers: Record<CallerKind, Tally>;
+  disturbances: Record<Disturbance, number>;
+  /** Once the last worker was replaced, until the end; nothing but upstreams and reloads since. */
+  samples: SoakSample[];
+  /** Fresh and idle; at the end, idle again. */
+  before: SoakSample;
+  after: SoakSample;
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+type Disturbance =
+  | 'upstreamKilled'
+  | 'reloadByFile'
+  | 'reloadBySignal'
+  | 'rollingRestart'
+  | 'workerKilled';
 
-class KillableUpstream {
-  port = 0;
-  #child: ChildProcess | null = null;
+class Upstream {
+  ports = '0 0';
+  #child: LineChild | null = null;
 
   async start(): Promise<void> {
-    const script = fileURLToPath(new URL('./upstream-child.js', import.meta.url));
-    const child = spawn(process.execPath, [script, `${this.port}`], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    this.#child = child;
-    this.port = await new Promise<number>((resolve) => {
-      createInterface({ input: child.stdout! }).once('line', (line) => resolve(Number(line)));
-    });
+    this.#child = new LineChild('upstream-child', this.ports.split(' '));
+    this.ports = await this.#child.line();
   }
 
-  kill(): void {
-    this.#child?.kill('SIGKILL');
+  async kill(): Promise<void> {
+    await this.#child?.kill();
   }
 }
 
-function configOf(ports: readonly number[], generation: number): object {
-  return {
-    listen: '127.0.0.1:0',
-    upstreams: {
-      up: {
-        targets: ports.map((port) => `http://127.0.0.1:${port}`),
-        balance: generation % 2 === 0 ? 'least-pending' : 'round-robin',
-        limits: { poolIdle: 1000 },
-      },
-    },
-    routes: [{ path: '/*', upstream: 'up' }],
+const poolIdleMs = 1000;
+
+/** `generation` changes something that a reload can change. */
+function configOf(upstreams: readonly Upstream[], generation: number): string {
+  const targets = (at: number): string =>
+    upstreams.map(({ ports }) => `"http://127.0.0.1:${ports.split(' ')[at]}"`).join(', ');
+  const balance = generation % 2 === 0 ? 'least-pending' : 'round-robin';
+  // A fresh worker has earned no retries yet, and a killed upstream takes down several at once.
+  const retry = 'retry: { budgetMin: 20 }';
+  const more = `balance: ${balance}, limits: { poolIdle: ${poolIdleMs} }, ${retry}`;
+  return `upstreams:
+  plain: { targets: [${targets(0)}], ${more} }
+  models: { protocol: openai, targets: [${targets(1)}], ${more} }
+routes:
+  - { path: /v1/*, upstream: models }
+  - { path: /*, upstream: plain }
+drain: { idle: 1s, grace: 10s }
+`;
+}
+
+/** Share of the time in which workers are replaced and killed; then they are left to grow, or not. */
+const restartShare = 0.4;
+
+class Soak {
+  readonly options: SoakOptions;
+  readonly disturbances: Record<Disturbance, number> = {
+    upstreamKilled: 0,
+    reloadByFile: 0,
+    reloadBySignal: 0,
+    rollingRestart: 0,
+    workerKilled: 0,
   };
+  readonly killer = new WorkerKiller();
+  readonly #dir = mkdtempSync(join(tmpdir(), 'onehop-soak-'));
+  readonly #file = join(this.#dir, 'onehop.yaml');
+  readonly #upstreams = [new Upstream(), new Upstream(), new Upstream()];
+  served!: ServeProcess;
+  #generation = 0;
+
+  constructor(options: SoakOptions) {
+    this.options = options;
+  }
+
+  get port(): number {
+    return Number(new URL(this.served.url).port);
+  }
+
+  async start(): Promise<void> {
+    await Promise.all(this.#upstreams.map((upstream) => upstream.start()));
+    writeFileSync(this.#file, configOf(this.#upstreams, 0));
+    this.served = await serve([
+      ...[this.#file, '--runtime', this.options.runtime, '--workers', '2'],
+      ...['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'],
+    ]);
+  }
+
+  async end(): Promise<void> {
+    await this.served?.end();
+    await Promise.all(this.#upstreams.map((upstream) => upstream.kill()));
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  /** Does one thing and waits until it has been taken in. */
+  async disturb(kind: Disturbance): Promise<void> {
+    const { served } = this;
+    const from = served.stderr.length;
+    this.disturbances[kind]++;
+    switch (kind) {
+      case 'upstreamKilled': {
+        const victim = this.#upstreams[this.disturbances[kind] % this.#upstreams.length]!;
+        await victim.kill();
+        await pause(this.options.disturbEveryMs / 2);
+        await victim.start();
+        return;
+      }
+      case 'reloadByFile':
+        // As editors do it: the new file takes the name.
+        writeFileSync(`${this.#file}.new`, configOf(this.#upstreams, ++this.#generation));
+        renameSync(`${this.#file}.new`, this.#file);
+        await served.says(/the file changed: done/, from);
+        return;
+      case 'reloadBySignal':
+        served.kill('SIGHUP');
+        await served.says(/SIGHUP: done/, from);
+        return;
+      case 'rollingRestart':
+        served.kill('SIGUSR1');
+        await served.says(/workers are replaced: done/, from);
+        return;
+      case 'workerKilled': {
+        const pids = await childrenOf(served.pid);
+        this.killer.kill(pids[this.disturbances[kind] % pids.length]!, this.port);
+        await served.says(/ended \(SIGKILL\)/, from);
+        await this.#twoWorkers();
+      }
+    }
+  }
+
+  async #twoWorkers(): Promise<void> {
+    await until(
+      async () => (await sampleGateway(this.served, 0)).workers.length >= 2,
+      'the worker to come back',
+      30_000,
+    );
+  }
 }
 
-/** One exchange; the reason why it failed, or null. */
-function exchange(agent: Agent, port: number, method: string): Promise<string | null> {
-  return new Promise((resolve) => {
-    const req = request(
-      { agent, port, host: '127.0.0.1', method, path: '/?size=500', timeout: 10_000 },
-      (res) => {
-        let bytes = 0;
-        res.on('data', (part: Buffer) => {
-          bytes += part.length;
-        });
-        res.on('end', () =>
-          resolve(
-            res.statusCode === 200 && bytes === 500
-              ? null
-              : `${res.statusCode} ${res.headers['x-onehop-error']}`,
-          ),
-        );
-        res.on('error', (error) => resolve(`response: ${error.message}`));
-      },
-    );
-    req.on('timeout', () => req.destroy(new Error('no end')));
-    req.on('error', (error) => resolve(`request: ${error.message}`));
-    req.end(method === 'POST' ? 'body' : undefined);
-  });
+const restarts: Disturbance[] = [
+  ...['rollingRestart', 'upstreamKilled', 'workerKilled', 'reloadByFile', 'reloadBySignal'],
+] as Disturbance[];
+const others: Disturbance[] = ['upstreamKilled', 'reloadByFile', 'reloadBySignal'];
+
+async function disturbAll(
+  soak: Soak,
+  sampleNow: () => Promise<void>,
+  elapsedMs: () => number,
+): Promise<void> {
+  const { durationMs, disturbEveryMs } = soak.options;
+  const disturb = async (kind: Disturbance): Promise<void> => {
+    const nextMs = elapsedMs() + disturbEveryMs;
+    await soak.disturb(kind);
+    await pause(nextMs - elapsedMs());
+  };
+  // Each kind at least once and a few samples, however long a slow machine takes for one.
+  for (let round = 0; round < 3 || elapsedMs() < durationMs * restartShare; round++) {
+    await disturb(restarts[round % restarts.length]!);
+  }
+  for (let round = 0; round < 4 || elapsedMs() < durationMs - disturbEveryMs; round++) {
+    await disturb(others[round % others.length]!);
+    await sampleNow();
+  }
+}
+
+function startCallers(callers: Callers, ratePerS: number): void {
+  // Half of the requests on kept connections, a fifth on new ones, a quarter POSTs, some streams.
+  const shares: [CallerKind, number, number][] = [
+    ['get', 10, 0.5],
+    ['get-new', 4, 0.2],
+    ['post', 5, 0.25],
+    ['stream', 8, 0.05],
+  ];
+  for (const [kind, count, share] of shares) {
+    callers.start(kind, count, (1000 * count) / (ratePerS * share));
+  }
 }
 
 export async function runSoak(options: SoakOptions): Promise<SoakResult> {
-  const upstreams = [new KillableUpstream(), new KillableUpstream(), new KillableUpstream()];
-  await Promise.all(upstreams.map((upstream) => upstream.start()));
-  const ports = upstreams.map(({ port }) => port);
-  const gateway = await GatewayChild.start(configOf(ports, 0), options.executable);
-  const agent = new Agent({ keepAlive: true, maxSockets: options.callers });
-  const result: SoakResult = {
-    requests: 0,
-    failures: new Map(),
-    postFailures: 0,
-    posts: 0,
-    kills: 0,
-    reloads: 0,
-    samples: [],
-    after: null as never,
-  };
-  const startMs = performance.now();
-  const left = (): number => options.durationMs - (performance.now() - startMs);
-  const caller = async (index: number): Promise<void> => {
-    const method = index % 4 === 3 ? 'POST' : 'GET';
-    while (left() > 0) {
-      const reason = await exchange(agent, gateway.port, method);
-      result.requests++;
-      if (method === 'POST') {
-        result.posts++;
-        if (reason !== null) result.postFailures++;
-      } else if (reason !== null) {
-        result.failures.set(reason, (result.failures.get(reason) ?? 0) + 1);
-      }
-      // A steady load, not a race for the processor.
-      await pause(5);
-    }
-  };
-  const disturb = async (): Promise<void> => {
-    for (let round = 0; left() > options.disturbEveryMs; round++) {
-      await pause(options.disturbEveryMs / 2);
-      const victim = upstreams[round % upstreams.length]!;
-      victim.kill();
-      result.kills++;
-      await pause(options.disturbEveryMs / 4);
-      await victim.start();
-      await pause(options.disturbEveryMs / 4);
-      const gauges = await gateway.gauges(configOf(ports, round + 1));
-      result.reloads++;
-      if (left() < options.durationMs * 0.9) result.samples.push(gauges);
-    }
-  };
+  const soak = new Soak(options);
   try {
-    await Promise.all([
-      disturb(),
-      ...Array.from({ length: options.callers }, (_, index) => caller(index)),
-    ]);
-    agent.destroy();
-    await pause(2500); // idle connections retire after a second
-    result.after = await gateway.gauges();
-    return result;
+    await soak.start();
+    const before = await sampleGateway(soak.served, 0);
+    const callers = new Callers(soak.port, soak.killer.wasKilled);
+    startCallers(callers, options.ratePerS);
+    const startMs = performance.now();
+    const elapsedMs = (): number => performance.now() - startMs;
+    const samples: SoakSample[] = [];
+    const seconds = (): number => Math.round(elapsedMs() / 100) / 10;
+    await disturbAll(
+      soak,
+      async () => void samples.push(await sampleGateway(soak.served, seconds())),
+      elapsedMs,
+    );
+    const durationS = seconds();
+    await callers.stop();
+    // Upstream connections retire, and so do the admin's own.
+    await pause(poolIdleMs + 2000);
+    const after = await sampleGateway(soak.served, seconds());
+    return {
+      runtime: options.runtime,
+      durationS,
+      requests: callers.requests,
+      callers: callers.tallies,
+      disturbances: soak.disturbances,
+      samples,
+      before,
+      after,
+    };
   } finally {
-    await gateway.stop();
-    for (const upstream of upstreams) upstream.kill();
+    await soak.end();
   }
-}
-
-export function describeSoak(result: SoakResult): string {
-  const rss = result.samples.map(({ rssMb }) => rssMb.toFixed(0));
-  const failures = [...result.failures].map(([reason, count]) => `${count} x ${reason}`);
-  return [
-    `${result.requests} requests over ${result.kills} kills and ${result.reloads} reloads; ` +
-      `failed GETs: ${failures.length === 0 ? 'none' : failures.join(', ')}; ` +
-      `failed POSTs, all told: ${result.postFailures} of ${result.posts}`,
-    `  RSS in MB: ${rss.join(' ')}; after: ${result.after.rssMb.toFixed(0)}`,
-    `  left: ${result.after.exchangesOpen} exchanges, ${result.after.pending} pending, ` +
-      `${result.after.connectionsOpen} callers, ${result.after.connections} upstream connections`,
-  ].join('\n');
-}
-
-/** What a soak must hold; the reasons why it does not. */
-export function judgeSoak(result: SoakResult, rssGrowthMbMax: number): string[] {
-  const wrong: string[] = [];
-  if (result.failures.size > 0) wrong.push('an idempotent request failed');
-  const { after, samples } = result;
-  if (after.exchangesOpen + after.pending + after.queued + after.connectionsOpen > 0) {
-    wrong.push('a gauge is not zero');
-  }
-  if (after.connections > 0) wrong.push('upstream connections are left');
-  const first = samples[0];
-  if (first !== undefined && samples.at(-1)!.rssMb - first.rssMb > rssGrowthMbMax) {
-    wrong.push('memory grows');
-  }
-  if (result.kills < 2 || result.reloads < 2) wrong.push('it was not disturbed');
-  return wrong;
 }

@@ -52,7 +52,7 @@ export class ServeProcess {
   }
 
   /** Waits until stderr, from `from` on, matches. */
-  async says(pattern: RegExp, from = 0, timeoutMs = 15_000): Promise<void> {
+  async says(pattern: RegExp, from = 0, timeoutMs = 30_000): Promise<void> {
     await until(
       () => {
         if (pattern.test(this.stderr.slice(from))) return true;
@@ -99,7 +99,7 @@ export const pause = (ms: number): Promise<void> => new Promise((done) => setTim
 export async function until(
   met: () => boolean | Promise<boolean>,
   what: string,
-  timeoutMs = 10_000,
+  timeoutMs = 20_000,
 ): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!(await met())) {

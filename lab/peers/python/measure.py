@@ -22,6 +22,10 @@ class MeasureProbe:
     def __init__(self) -> None:
         self._window = 0
         self._delays_ms: list[float] = []
+        self._running = asyncio.Event()
+        self._running.set()
+        self._user_s = 0.0
+        self._system_s = 0.0
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._task: asyncio.Task[None] | None = None
 
@@ -30,6 +34,7 @@ class MeasureProbe:
 
     async def _sample(self) -> None:
         while True:
+            await self._running.wait()
             window = self._window
             begun = time.perf_counter()
             await asyncio.sleep(RESOLUTION_S)
@@ -41,19 +46,40 @@ class MeasureProbe:
     def reset(self) -> None:
         self._window += 1
         self._delays_ms.clear()
+        self._user_s = self._system_s = 0.0
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._running.set()
+
+    def pause(self) -> None:
+        """Stops the window: what follows is not counted, and nothing wakes the process."""
+        if self._running.is_set():
+            self._take()
+            self._window += 1
+            self._running.clear()
+
+    def resume(self) -> None:
+        if not self._running.is_set():
+            self._usage = resource.getrusage(resource.RUSAGE_SELF)
+            self._running.set()
+
+    def _take(self) -> None:
+        now = resource.getrusage(resource.RUSAGE_SELF)
+        self._user_s += now.ru_utime - self._usage.ru_utime
+        self._system_s += now.ru_stime - self._usage.ru_stime
+        self._usage = now
 
     def read(self) -> dict[str, Any]:
-        now = resource.getrusage(resource.RUSAGE_SELF)
+        if self._running.is_set():
+            self._take()
         ordered = sorted(self._delays_ms)
         return {
-            "cpuUserUs": round((now.ru_utime - self._usage.ru_utime) * 1e6),
-            "cpuSystemUs": round((now.ru_stime - self._usage.ru_stime) * 1e6),
+            "cpuUserUs": round(self._user_s * 1e6),
+            "cpuSystemUs": round(self._system_s * 1e6),
             "loopDelayP50Ms": _quantile(ordered, 0.5) if ordered else None,
             "loopDelayP99Ms": _quantile(ordered, 0.99) if ordered else None,
             "loopDelayMaxMs": ordered[-1] if ordered else None,
             "loopUtilisation": None,
-            "rssPeakBytes": now.ru_maxrss * 1024,
+            "rssPeakBytes": self._usage.ru_maxrss * 1024,
             "pid": os.getpid(),
         }
 

@@ -142,6 +142,16 @@ def build_app(options: Options, reuse: str, names: list[str], measure: bool) -> 
             probe.reset()
             return {"reset": True}
 
+        @app.post("/_onehop/measure/pause/", include_in_schema=False)
+        async def pause_measure() -> dict[str, bool]:
+            probe.pause()
+            return {"pause": True}
+
+        @app.post("/_onehop/measure/resume/", include_in_schema=False)
+        async def resume_measure() -> dict[str, bool]:
+            probe.resume()
+            return {"resume": True}
+
     return app
 
 

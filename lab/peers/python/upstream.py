@@ -87,6 +87,8 @@ async def main() -> None:
     config = Config()
     config.bind = [f"fd://{sock.fileno()}"]
     config.graceful_timeout = 0.5
+    # By default it ends each connection behind 1,000 requests, and httpx fails what is under way.
+    config.keep_alive_max_requests = 2**31
     config.accesslog = None
     config.loglevel = "WARNING"
     stop = asyncio.Event()

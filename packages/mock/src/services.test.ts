@@ -71,7 +71,7 @@ describe('openai service', () => {
       apiKey: 'sk-test',
       tokens: 8,
       firstToken: { kind: 'fixed', ms: 40 },
-      tokenGap: { kind: 'fixed', ms: 20 },
+      tokenGap: { kind: 'fixed', ms: 60 },
       seed: 3,
     });
     base = `http://127.0.0.1:${service.port}/v1`;
@@ -96,7 +96,7 @@ describe('openai service', () => {
       usage: { prompt_tokens: number; completion_tokens: number; total_tokens: number };
     };
     const elapsedMs = performance.now() - startMs;
-    assert.ok(elapsedMs >= 98 && elapsedMs < 600, `${elapsedMs}`);
+    assert.ok(elapsedMs >= 40 + 3 * 60 - 2, `${elapsedMs}`);
     assert.equal(body.object, 'chat.completion');
     assert.equal(body.model, 'small');
     assert.equal(body.choices[0]!.message.role, 'assistant');
@@ -133,8 +133,8 @@ describe('openai service', () => {
     assert.deepEqual(chunks[9]!.choices, []);
     assert.equal(chunks[9]!.usage!.completion_tokens, 8);
     assert.ok(arrivalsMs[0]! >= 38, `${arrivalsMs[0]}`);
-    assert.ok(arrivalsMs.length >= 5, 'the tokens came in lumps');
-    assert.ok(arrivalsMs.at(-1)! >= 40 + 8 * 20 - 5, `${arrivalsMs.at(-1)}`);
+    assert.ok(arrivalsMs.length >= 4, 'the tokens came in lumps');
+    assert.ok(arrivalsMs.at(-1)! >= 40 + 8 * 60 - 5, `${arrivalsMs.at(-1)}`);
   });
 
   test('completions, embeddings (numbers and base64) and models', async () => {

@@ -176,10 +176,14 @@ test('a path without its slash is redirected, any other is a 404', async () => {
   assert.equal((await getJson(`${upstream.url}nothing/`)).status, 404);
 });
 
-test('the OpenAPI document has the two routes and their models, not the lab routes', async () => {
+test('the OpenAPI document has the routes and their models, not the lab routes', async () => {
   const { body } = await getJson(`${upstream.url}openapi.json`);
   assert.match(body.openapi, /^3\.1/);
-  assert.deepEqual(Object.keys(body.paths), ['/request_response/', '/send_request/{client}/']);
+  assert.deepEqual(Object.keys(body.paths), [
+    '/request_response/',
+    '/send_request/{client}/',
+    '/send_chat/{client}/',
+  ]);
   const { responses } = body.paths['/send_request/{client}/'].get;
   assert.deepEqual(Object.keys(responses), ['200', '404', '502']);
 });
@@ -209,6 +213,28 @@ test('the measure routes count CPU since the reset', async () => {
   await upstream.measureReset();
   const again = await upstream.measure();
   assert.ok(again.cpuUserUs < measure.cpuUserUs + 1);
+});
+
+test('a paused measure counts nothing until it is resumed', async () => {
+  const post = (action: string) =>
+    fetch(`${upstream.url}_onehop/measure/${action}/`, { method: 'POST' }).then((r) => r.json());
+  const total = async () => {
+    const measure = await upstream.measure();
+    return measure.cpuUserUs + measure.cpuSystemUs;
+  };
+  const work = async () => {
+    for (let i = 0; i < 20; i++) await getJson(`${upstream.url}request_response/`);
+  };
+  await post('reset');
+  await work();
+  assert.deepEqual(await post('pause'), { pause: true });
+  const paused = await total();
+  assert.ok(paused > 0);
+  await work();
+  assert.equal(await total(), paused);
+  await post('resume');
+  await work();
+  assert.ok((await total()) > paused);
 });
 
 test('without ONEHOP_MEASURE there are no lab routes', async () => {

@@ -2,7 +2,12 @@
 import { spawn } from 'node:child_process';
 import type { Command } from 'commander';
 import { CliError } from '../cli-error.ts';
-import { contestantVersion, currentRuntime, loadContestants } from '../contestants/index.ts';
+import {
+  contestantVersion,
+  currentRuntime,
+  loadChatContestants,
+  loadContestants,
+} from '../contestants/index.ts';
 import { defaultConnectionsMax } from './config.ts';
 import { launchCommand } from './launch.ts';
 import { serveUntilSignal, urlOf } from './program.ts';
@@ -40,7 +45,7 @@ function environment(flags: ApiFlags): Record<string, string | undefined> {
 }
 
 async function listContestants(): Promise<void> {
-  for (const contestant of await loadContestants()) {
+  for (const contestant of [...(await loadContestants()), ...(await loadChatContestants())]) {
     const version = contestant.package === null ? '' : ` ${contestantVersion(contestant, 'node')}`;
     const modes = contestant.modes.join(', ');
     console.log(`${contestant.name}${version}  [${contestant.runtimes.join(', ')}; ${modes}]`);
@@ -84,7 +89,7 @@ async function runApi(flags: ApiFlags): Promise<void> {
   const server = await startApiServer(env);
   const url = urlOf(server);
   console.error(
-    `API on ${url}send_request/<client>/ (Ctrl-C stops it); documentation: ${url}docs/`,
+    `API on ${url}send_request/<client>/ and ${url}send_chat/<client>/ (Ctrl-C stops it); documentation: ${url}docs/`,
   );
   await serveUntilSignal(server);
 }
@@ -92,7 +97,9 @@ async function runApi(flags: ApiFlags): Promise<void> {
 export function registerApi(program: Command): void {
   program
     .command('api')
-    .description('run the study’s API server: forwards GET /send_request/<client>/ to an upstream')
+    .description(
+      'run the study’s API server: forwards GET /send_request/<client>/ (or /send_chat/) to an upstream',
+    )
     .option('--request-url <url>', 'base URL of the upstream, with trailing slash (REQUEST_URL)')
     .option('--host <host>', 'address to listen on (API_HOST, default 127.0.0.1)')
     .option('--port <port>', 'port to listen on, 0 for a free one (API_PORT, default 8000)')

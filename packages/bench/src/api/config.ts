@@ -2,7 +2,7 @@
 
 import { CliError } from '../cli-error.ts';
 import type { ReuseMode } from '../contestants/index.ts';
-import { contestantNames, currentRuntime } from '../contestants/index.ts';
+import { chatContestantNames, contestantNames, currentRuntime } from '../contestants/index.ts';
 
 export interface ApiConfig {
   /** Base URL of the upstream, with trailing slash. */
@@ -12,6 +12,8 @@ export interface ApiConfig {
   reuse: ReuseMode;
   /** Names of the contestants served under `/send_request/`; opened at the first request. */
   clients: readonly string[];
+  /** The same for the chat case, under `/send_chat/`. */
+  chatClients: readonly string[];
   connectionsMax: number;
   timeoutMs: number;
   /** Whether the `/_onehop/measure/` routes exist. */
@@ -77,21 +79,26 @@ function readReuse(env: Environment): ReuseMode {
   return text;
 }
 
-function readClients(env: Environment): string[] {
-  const known = contestantNames(currentRuntime());
+function readClients(env: Environment): Pick<ApiConfig, 'clients' | 'chatClients'> {
+  const runtime = currentRuntime();
+  const [clients, chatClients] = [contestantNames(runtime), chatContestantNames(runtime)];
   const text = env['ONEHOP_CLIENTS'];
-  if (text === undefined || text.trim() === '') return known;
+  if (text === undefined || text.trim() === '') return { clients, chatClients };
   const names = text.split(',').map((name) => name.trim());
+  const known = [...clients, ...chatClients];
   for (const name of names) {
     if (known.includes(name)) continue;
-    const elsewhere = contestantNames().includes(name);
+    const elsewhere = [...contestantNames(), ...chatContestantNames()].includes(name);
     throw new CliError(
       `ONEHOP_CLIENTS names "${name}", which ${
-        elsewhere ? `does not run on ${currentRuntime()}` : 'is unknown'
+        elsewhere ? `does not run on ${runtime}` : 'is unknown'
       }; known here: ${known.join(', ')}`,
     );
   }
-  return names;
+  return {
+    clients: names.filter((name) => clients.includes(name)),
+    chatClients: names.filter((name) => chatClients.includes(name)),
+  };
 }
 
 function readFlag(env: Environment, name: string): boolean {
@@ -109,7 +116,7 @@ export function readApiConfig(env: Environment): ApiConfig {
     host: env['API_HOST'] || '127.0.0.1',
     port: readInteger(env, 'API_PORT', 8000, 0, 65535),
     reuse: readReuse(env),
-    clients: readClients(env),
+    ...readClients(env),
     connectionsMax: readInteger(env, 'ONEHOP_CONNECTIONS_MAX', defaultConnectionsMax, 1, 100_000),
     timeoutMs: readInteger(env, 'ONEHOP_TIMEOUT_MS', 30_000, 1, 3_600_000),
     measure: readFlag(env, 'ONEHOP_MEASURE'),

@@ -149,7 +149,7 @@ async function stopProcess(child: ChildProcess): Promise<void> {
  */
 export async function launch(
   { command, args, env }: LaunchCommand,
-  readyTimeoutMs = 15_000,
+  readyTimeoutMs = 30_000,
 ): Promise<ServerProcess> {
   const child = spawn(command, args, {
     env: { ...process.env, ...env },

@@ -9,10 +9,11 @@
 import type { AddressInfo, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { chatBody, chatPath, chatPrompt } from '../contestants/chat/request.ts';
 import { checkRequestUrl, readInteger } from './config.ts';
 import { HeadCounter } from './head-counter.ts';
 import type { MeasureProbe } from './measure.ts';
-import { startMeasureProbe } from './measure.ts';
+import { measureActions, startMeasureProbe } from './measure.ts';
 import type { RunningServer } from './program.ts';
 import { explainListenError, runServerProgram } from './program.ts';
 
@@ -30,9 +31,12 @@ function answerMeasure(chunk: Buffer, probe: MeasureProbe | null): string | null
   if (probe === null || (chunk[5] !== 0x5f && chunk[6] !== 0x5f)) return null;
   const line = chunk.toString('latin1', 0, chunk.indexOf(13));
   if (line.startsWith('GET /_onehop/measure/ ')) return jsonResponse('200 OK', probe.read());
-  if (!line.startsWith('POST /_onehop/measure/reset/ ')) return null;
-  probe.reset();
-  return jsonResponse('200 OK', { reset: true });
+  for (const action of measureActions) {
+    if (!line.startsWith(`POST /_onehop/measure/${action}/ `)) continue;
+    probe[action]();
+    return jsonResponse('200 OK', { [action]: true });
+  }
+  return null;
 }
 
 function splice(downstream: Socket, upstreamUrl: URL, request: string, probe: MeasureProbe | null) {
@@ -69,13 +73,26 @@ function splice(downstream: Socket, upstreamUrl: URL, request: string, probe: Me
   downstream.on('close', () => upstream?.destroy());
 }
 
-/** Environment: REQUEST_URL, API_HOST, API_PORT, ONEHOP_MEASURE, as the API server's. */
+function requestTo(url: URL, json: string | null): string {
+  if (json === null) return `GET ${url.pathname} HTTP/1.1\r\nhost: ${url.host}\r\n\r\n`;
+  return (
+    `POST ${url.pathname} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/json\r\n` +
+    `content-length: ${Buffer.byteLength(json)}\r\n\r\n${json}`
+  );
+}
+
+/**
+ * Environment: REQUEST_URL, API_HOST, API_PORT, ONEHOP_MEASURE, as the API server's; ONEHOP_CASE=chat
+ * asks for a completion instead.
+ */
 export async function startNullForwarder(env: NodeJS.ProcessEnv): Promise<RunningServer> {
-  const url = new URL(`${checkRequestUrl(env['REQUEST_URL'])}request_response/`);
+  const isChat = env['ONEHOP_CASE'] === 'chat';
+  const path = isChat ? chatPath : 'request_response/';
+  const url = new URL(checkRequestUrl(env['REQUEST_URL']) + path);
   const host = env['API_HOST'] || '127.0.0.1';
   const port = readInteger(env, 'API_PORT', 8000, 0, 65535);
   const probe = env['ONEHOP_MEASURE'] === '1' ? startMeasureProbe() : null;
-  const request = `GET ${url.pathname} HTTP/1.1\r\nhost: ${url.host}\r\n\r\n`;
+  const request = requestTo(url, isChat ? JSON.stringify(chatBody(chatPrompt)) : null);
   const open = new Set<Socket>();
   const server = createServer({ noDelay: true }, (downstream) => {
     open.add(downstream);

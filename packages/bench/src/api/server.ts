@@ -1,6 +1,7 @@
 /**
  * The study's server: `GET /request_response/` answers, `GET /send_request/<client>/` forwards to
  * another instance's `/request_response/` with the named client. Run twice it is upstream and API.
+ * `GET /send_chat/<client>/` asks an OpenAI-shaped upstream for a completion instead.
  */
 import { randomUUID } from 'node:crypto';
 import swagger from '@fastify/swagger';
@@ -8,10 +9,19 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { ValidateFunction } from 'ajv';
 import type { FastifyInstance, FastifyReply, onRouteHookHandler } from 'fastify';
 import Fastify from 'fastify';
-import { describeFailure, UpstreamBodyError } from '../contestants/index.ts';
+import {
+  type ChatForwarder,
+  chatPath,
+  chatPrompt,
+  describeFailure,
+  type Forwarder,
+  loadChatContestant,
+  loadContestant,
+  UpstreamBodyError,
+} from '../contestants/index.ts';
 import { createClientSet, ModeUnsupportedError } from './client-set.ts';
 import type { ApiConfig } from './config.ts';
-import { startMeasureProbe } from './measure.ts';
+import { measureActions, startMeasureProbe } from './measure.ts';
 import {
   compileModel,
   ErrorResponse,
@@ -63,55 +73,40 @@ async function addDocumentation(app: FastifyInstance): Promise<void> {
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
 
-function addStudyRoutes(
-  app: FastifyInstance,
-  config: ApiConfig,
-  counters: UpstreamCounters | null,
-): void {
-  const upstream = `${config.requestUrl}request_response/`;
-  const clients = createClientSet(config.reuse, {
-    baseUrl: config.requestUrl,
-    connectionsMax: config.connectionsMax,
-    timeoutMs: config.timeoutMs,
-  });
-  app.addHook('onClose', () => clients.close());
+/** A route that forwards with the client it names: one for each case of the study. */
+interface ForwardRoute {
+  path: string;
+  summary: string;
+  /** What is asked at the upstream. */
+  upstream: string;
+  clients: readonly string[];
+  /** Has the client ask and resolves to the message. */
+  forward(client: string): Promise<string>;
+}
 
-  app.get(
-    '/request_response/',
-    { schema: { summary: 'Answer with a message', response: { 200: MessageResponse } } },
-    (request) => {
-      counters?.add(request.raw.socket);
-      return { message: randomUUID() };
-    },
-  );
-
+function addForwardRoute(app: FastifyInstance, route: ForwardRoute): void {
+  const { upstream, clients } = route;
   app.get<{ Params: { client: string } }>(
-    '/send_request/:client/',
+    `${route.path}:client/`,
     {
       schema: {
-        summary: 'Forward to the upstream and answer with its message',
+        summary: route.summary,
         params: {
           type: 'object',
           required: ['client'],
-          properties: {
-            client: { type: 'string', description: `One of: ${config.clients.join(', ')}` },
-          },
+          properties: { client: { type: 'string', description: `One of: ${clients.join(', ')}` } },
         },
         response: { 200: SendResponse, 404: ErrorResponse, 502: UpstreamErrorResponse },
       },
     },
     async (request, reply) => {
       const { client } = request.params;
-      if (!config.clients.includes(client)) {
-        const message = `unknown client "${client}"; known: ${config.clients.join(', ')}`;
-        return reply.code(404).send({ error: { message, known: [...config.clients] } });
+      if (!clients.includes(client)) {
+        const message = `unknown client "${client}"; known: ${clients.join(', ')}`;
+        return reply.code(404).send({ error: { message, known: [...clients] } });
       }
       try {
-        const answer = await clients.getJson(client, 'request_response/');
-        if (!isMessage(answer)) {
-          throw new UpstreamBodyError('the body is not {"message": "<text>"}');
-        }
-        return { status: 1 as const, message: answer.message };
+        return { status: 1 as const, message: await route.forward(client) };
       } catch (error) {
         if (error instanceof ModeUnsupportedError) {
           return reply.code(404).send({ error: { message: error.message } });
@@ -122,14 +117,60 @@ function addStudyRoutes(
   );
 }
 
+async function askMessage(forwarder: Forwarder): Promise<string> {
+  const answer = await forwarder.getJson('request_response/');
+  if (!isMessage(answer)) throw new UpstreamBodyError('the body is not {"message": "<text>"}');
+  return answer.message;
+}
+
+const askChat = (forwarder: ChatForwarder): Promise<string> => forwarder.complete(chatPrompt);
+
+function addStudyRoutes(
+  app: FastifyInstance,
+  config: ApiConfig,
+  counters: UpstreamCounters | null,
+): void {
+  const { requestUrl, reuse, connectionsMax, timeoutMs } = config;
+  const options = { baseUrl: requestUrl, connectionsMax, timeoutMs };
+  const clients = createClientSet<Forwarder>(reuse, options, loadContestant);
+  const chatClients = createClientSet<ChatForwarder>(reuse, options, loadChatContestant);
+  app.addHook('onClose', () => clients.close());
+  app.addHook('onClose', () => chatClients.close());
+
+  app.get(
+    '/request_response/',
+    { schema: { summary: 'Answer with a message', response: { 200: MessageResponse } } },
+    (request) => {
+      counters?.add(request.raw.socket);
+      return { message: randomUUID() };
+    },
+  );
+  addForwardRoute(app, {
+    path: '/send_request/',
+    summary: 'Forward to the upstream and answer with its message',
+    upstream: `${requestUrl}request_response/`,
+    clients: config.clients,
+    forward: (client) => clients.use(client, askMessage),
+  });
+  addForwardRoute(app, {
+    path: '/send_chat/',
+    summary: 'Ask an OpenAI-shaped upstream for a completion and answer with its text',
+    upstream: requestUrl + chatPath,
+    clients: config.chatClients,
+    forward: (client) => chatClients.use(client, askChat),
+  });
+}
+
 function addMeasureRoutes(app: FastifyInstance, counters: UpstreamCounters): void {
   const probe = startMeasureProbe();
   app.addHook('onClose', () => probe.close());
   app.get('/_onehop/measure/', { schema: { hide: true } }, () => probe.read());
-  app.post('/_onehop/measure/reset/', { schema: { hide: true } }, () => {
-    probe.reset();
-    return { reset: true };
-  });
+  for (const action of measureActions) {
+    app.post(`/_onehop/measure/${action}/`, { schema: { hide: true } }, () => {
+      probe[action]();
+      return { [action]: true };
+    });
+  }
   app.get('/_onehop/upstream/', { schema: { hide: true } }, () => counters.read());
   app.post('/_onehop/upstream/reset/', { schema: { hide: true } }, () => {
     counters.reset();
@@ -140,7 +181,7 @@ function addMeasureRoutes(app: FastifyInstance, counters: UpstreamCounters): voi
 /** Paths that exist with a trailing slash are redirected to it, as FastAPI does. */
 function answerNotFound(url: string, reply: FastifyReply): FastifyReply {
   const [path = '/', query] = url.split('?', 2);
-  if (/^\/(request_response|send_request\/[^/]+)$/.test(path)) {
+  if (/^\/(request_response|send_(request|chat)\/[^/]+)$/.test(path)) {
     return reply.redirect(`${path}/${query === undefined ? '' : `?${query}`}`, 307);
   }
   return reply.code(404).send({ error: { message: `no such path: ${path}` } });

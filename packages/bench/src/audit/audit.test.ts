@@ -3,8 +3,14 @@ import { Agent, get } from 'node:http';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReuseMode } from '../contestants/index.ts';
-import { contestantNames, currentRuntime, entryId } from '../contestants/index.ts';
+import {
+  chatContestantNames,
+  contestantNames,
+  currentRuntime,
+  entryId,
+} from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
+import { messageCase } from './behaviours.ts';
 import { CHECKS } from './checks.ts';
 import { KNOWN_FAILURES, runAudit } from './index.ts';
 import { startObserver } from './observer.ts';
@@ -18,7 +24,7 @@ test('every adapter of this runtime passes the fairness audit, but for the known
   const results = await runAudit({ runtimes: [runtime] });
   const unexpected = results.filter((result) => result.verdict === 'fail' && !isKnown(result));
   assert.deepEqual(unexpected, []);
-  for (const name of contestantNames(runtime)) {
+  for (const name of [...contestantNames(runtime), ...chatContestantNames(runtime)]) {
     const own = results.filter(({ entry }) => entry === entryId(name, runtime, 'shared'));
     assert.deepEqual(
       own.map(({ check }) => check),
@@ -112,6 +118,7 @@ for (const [name, reuse, failing, make] of foul) {
     const results = await auditSubject('foul', {
       driver,
       observer,
+      asked: messageCase,
       reuse,
       protocol: 'http/1.1',
       connectionsMax: 4,
@@ -131,7 +138,7 @@ test('the audit catches pipelining', async () => {
   const head = 'GET /request_response/ HTTP/1.1\r\nhost: x\r\n\r\n';
   observer.behave({ kind: 'answer', delayMs: 20 });
   socket.write(head + head);
-  await sleep(100);
+  for (let i = 0; i < 1000 && observer.seen().pipelined === 0; i++) await sleep(10);
   assert.equal(observer.seen().pipelined, 1);
   socket.destroy();
   await observer.close();

@@ -1,4 +1,5 @@
 /** What an observing upstream can be told to do with the next request. */
+import { chatPath } from '../contestants/index.ts';
 
 export type BehaviourKind =
   /** Answers 200 with `{"message":"m-<n>"}`, n counting requests. */
@@ -35,7 +36,7 @@ export interface Behaviour {
 export type BehaviourInput = BehaviourKind | Behaviour;
 
 export interface Observation {
-  /** Requests to `/request_response/`. */
+  /** Requests to the path of the case. */
   requests: number;
   /** Requests to anything else: a followed redirect. */
   elsewhere: number;
@@ -47,7 +48,7 @@ export interface Observation {
   concurrencyPeak: number;
   /** Requests that arrived on a connection before the answer to the one before was sent. */
   pipelined: number;
-  /** Head of the last request to `/request_response/`, as text; header names as sent. */
+  /** Head of the last of these, as text; header names as sent. */
   lastHead: string;
 }
 
@@ -63,7 +64,31 @@ export interface Observer {
   close(): Promise<void>;
 }
 
-export const requestPath = '/request_response/';
+/** What is asked of the upstream, and how its answer carries a message. */
+export interface AskedCase {
+  method: 'GET' | 'POST';
+  path: string;
+  answer(message: string): unknown;
+}
+
+export const messageCase: AskedCase = {
+  method: 'GET',
+  path: '/request_response/',
+  answer: (message) => ({ message }),
+};
+
+export const chatCase: AskedCase = {
+  method: 'POST',
+  path: `/${chatPath}`,
+  answer: (content) => ({
+    id: 'chatcmpl-1',
+    object: 'chat.completion',
+    created: 0,
+    model: 'mock',
+    choices: [{ index: 0, message: { role: 'assistant', content }, finish_reason: 'stop' }],
+  }),
+};
+
 export const redirectPath = '/elsewhere/';
 export const largeMessage = 'x'.repeat(200_000);
 
@@ -82,6 +107,11 @@ export class ObserverState {
   private next: BehaviourInput[] = [];
   private waiting = 0;
   private answers = 0;
+  private readonly asked: AskedCase;
+
+  constructor(asked: AskedCase = messageCase) {
+    this.asked = asked;
+  }
 
   behave(behaviours: BehaviourInput[]): void {
     this.next = [...behaviours];
@@ -115,7 +145,7 @@ export class ObserverState {
   requestArrived(path: string, head: string): Behaviour {
     this.waiting++;
     this.counters.concurrencyPeak = Math.max(this.counters.concurrencyPeak, this.waiting);
-    if (path !== requestPath) {
+    if (path !== this.asked.path) {
       this.counters.elsewhere++;
       return { kind: 'answer', delayMs: 0 };
     }
@@ -131,8 +161,8 @@ export class ObserverState {
 
   bodyFor(kind: BehaviourKind): string {
     if (kind === 'invalid-json') return '{"message": "cut';
-    if (kind === 'large') return JSON.stringify({ message: largeMessage });
+    if (kind === 'large') return JSON.stringify(this.asked.answer(largeMessage));
     this.answers++;
-    return JSON.stringify({ message: `m-${this.answers}` });
+    return JSON.stringify(this.asked.answer(`m-${this.answers}`));
   }
 }

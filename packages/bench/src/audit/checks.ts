@@ -2,17 +2,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReuseMode, UpstreamProtocol } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
-import type { BehaviourInput, BehaviourKind, Observer } from './behaviours.ts';
-import { largeMessage, requestPath } from './behaviours.ts';
+import type { AskedCase, BehaviourInput, BehaviourKind, Observer } from './behaviours.ts';
+import { largeMessage } from './behaviours.ts';
 
-/** A client under audit: one GET of the study's path, resolved to the message of the answer. */
+/** A client under audit: one request of its case, resolved to the message of the answer. */
 export interface Driver {
   getMessage(): Promise<string>;
 }
 
 export interface AuditSubject {
   driver: Driver;
+  /** The client with a time limit of `timeoutMs`; without it, `driver` has that limit. */
+  hasty?: Driver;
   observer: Observer;
+  asked: AskedCase;
   reuse: ReuseMode;
   protocol: UpstreamProtocol;
   connectionsMax: number;
@@ -202,7 +205,8 @@ async function checkErrors({ driver, observer }: AuditSubject): Promise<Finding>
   return pass(`${kinds.join(', ')}: each is an error, and the next request works`);
 }
 
-async function checkTimeout({ driver, observer, timeoutMs }: AuditSubject): Promise<Finding> {
+async function checkTimeout(subject: AuditSubject): Promise<Finding> {
+  const { observer, timeoutMs, hasty: driver = subject.driver } = subject;
   const kinds: BehaviourKind[] = ['stall', 'stall-mid-body'];
   observer.behave(...kinds);
   const limitMs = timeoutMs * 2 + 1000;
@@ -216,7 +220,8 @@ async function checkTimeout({ driver, observer, timeoutMs }: AuditSubject): Prom
   return pass(`gives up ${(tookMs / timeoutMs).toFixed(1)} x timeoutMs after a stall`);
 }
 
-async function checkHead({ driver, observer, reuse, protocol }: AuditSubject): Promise<Finding> {
+async function checkHead(subject: AuditSubject): Promise<Finding> {
+  const { driver, observer, asked, reuse, protocol } = subject;
   observer.reset();
   if ((await sequential(driver, 1)) !== 1) return fail('the request failed');
   const head = observer.seen().lastHead;
@@ -225,7 +230,7 @@ async function checkHead({ driver, observer, reuse, protocol }: AuditSubject): P
   const said = `${lines} headers, ${head.length + 4} bytes, accept-encoding: ${
     value('accept-encoding') ?? 'none'
   }, connection: ${value('connection') ?? 'none'}`;
-  if (protocol === 'http/1.1' && !head.startsWith(`GET ${requestPath} HTTP/1.1\r\n`)) {
+  if (protocol === 'http/1.1' && !head.startsWith(`${asked.method} ${asked.path} HTTP/1.1\r\n`)) {
     return fail(`unexpected request line: ${head.split('\r\n')[0]}`);
   }
   if (reuse === 'shared' && value('connection')?.toLowerCase() === 'close') return fail(said);

@@ -2,7 +2,12 @@
 import type { Command } from 'commander';
 import { findBun } from 'onehop/cli/find-bun';
 import { CliError, ExitCode } from '../cli-error.ts';
-import { contestantNames, pythonPeers, type Runtime } from '../contestants/index.ts';
+import {
+  chatContestantNames,
+  contestantNames,
+  pythonPeers,
+  type Runtime,
+} from '../contestants/index.ts';
 import { KNOWN_FAILURES, runAudit } from './index.ts';
 
 interface AuditFlags {
@@ -18,7 +23,10 @@ async function runtimesHere(): Promise<{ runtimes: Runtime[]; names: string[] }>
   const { peers, reason } = await pythonPeers();
   if (reason === null) runtimes.push('python');
   else console.error(`left out: Python peers: ${reason}`);
-  return { runtimes, names: [...contestantNames(), ...peers.map(({ name }) => name)] };
+  return {
+    runtimes,
+    names: [...contestantNames(), ...chatContestantNames(), ...peers.map(({ name }) => name)],
+  };
 }
 
 async function audit(flags: AuditFlags): Promise<void> {

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { runtimeExecutable } from '../api/launch.ts';
 import { CliError } from '../cli-error.ts';
 import type { Runtime } from '../contestants/index.ts';
-import { contestantNames } from '../contestants/index.ts';
+import { chatContestantNames, contestantNames } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
 import { explainKnown } from './known-failures.ts';
 import { auditPython } from './python.ts';
@@ -34,7 +34,7 @@ async function auditRuntime(
   try {
     const { stdout } = await execute(runtimeExecutable(runtime), [file, ...names], {
       env,
-      timeout: 60_000,
+      timeout: 180_000,
       ...(signal === undefined ? {} : { signal }),
       maxBuffer: 16 * 1024 * 1024,
     });
@@ -48,7 +48,7 @@ async function auditRuntime(
 export interface AuditOptions {
   /** Which runtimes' contestants; one after the other. */
   runtimes: readonly Runtime[];
-  /** Default: all contestants. */
+  /** Default: all contestants, those of the chat case included. */
   names?: readonly string[];
   /** Breaks the audit off. */
   signal?: AbortSignal;
@@ -66,7 +66,7 @@ export async function runAudit({ runtimes, names, signal }: AuditOptions): Promi
       results.push(...(await auditPython(names, signal)).map(explainKnown));
       continue;
     }
-    const known = contestantNames(runtime);
+    const known = [...contestantNames(runtime), ...chatContestantNames(runtime)];
     const wanted = names === undefined ? known : known.filter((name) => names.includes(name));
     if (wanted.length > 0) results.push(...(await auditRuntime(runtime, wanted, signal)));
   }

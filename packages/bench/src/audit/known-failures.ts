@@ -15,6 +15,11 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
     reason:
       "Bun's fetch sends a GET again when a reused connection ends before its answer; no option turns that off",
   },
+  ...['openai', 'chat-fetch'].map((name) => ({
+    entry: `${name}@bun.per-request`,
+    check: 'keep-alive',
+    reason: "Bun's fetch has one pool for the whole process, which outlives any client over it",
+  })),
 ];
 
 /** Adds the reason to a failure that is known. */

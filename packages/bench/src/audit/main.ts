@@ -1,5 +1,4 @@
 /** The audit of one runtime as a program: contestant names as arguments, AuditResult[] on stdout. */
-import { contestantNames, currentRuntime } from '../contestants/index.ts';
 import { auditHere } from './run.ts';
 
 // Started by a study: when that is gone, nobody reads the result any more.
@@ -10,5 +9,5 @@ if (process.env['ONEHOP_EXIT_WITH_PARENT'] === '1') {
 }
 
 const names = process.argv.slice(2);
-const results = await auditHere(names.length > 0 ? names : contestantNames(currentRuntime()));
+const results = await auditHere(names);
 process.stdout.write(`${JSON.stringify(results)}\n`, () => process.exit(0));

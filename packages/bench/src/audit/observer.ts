@@ -5,8 +5,8 @@
 
 import type { AddressInfo, Socket } from 'node:net';
 import { createServer } from 'node:net';
-import type { Behaviour, Observer } from './behaviours.ts';
-import { ObserverState, redirectPath } from './behaviours.ts';
+import type { AskedCase, Behaviour, Observer } from './behaviours.ts';
+import { messageCase, ObserverState, redirectPath } from './behaviours.ts';
 
 const json = 'content-type: application/json\r\n';
 
@@ -43,7 +43,9 @@ class ObservedConnection {
     this.text += text;
     for (let end = this.text.indexOf('\r\n\r\n'); end !== -1; end = this.text.indexOf('\r\n\r\n')) {
       const head = this.text.slice(0, end);
-      this.text = this.text.slice(end + 4);
+      const bodyEnd = end + 4 + Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? 0);
+      if (this.text.length < bodyEnd) return;
+      this.text = this.text.slice(bodyEnd);
       if (this.busy > 0) this.state.counters.pipelined++;
       this.busy++;
       const behaviour = this.state.requestArrived(head.split(' ', 2)[1] ?? '', head);
@@ -114,8 +116,8 @@ class ObservedConnection {
 }
 
 /** Listens on a free port of 127.0.0.1. */
-export async function startObserver(): Promise<Observer> {
-  const state = new ObserverState();
+export async function startObserver(asked: AskedCase = messageCase): Promise<Observer> {
+  const state = new ObserverState(asked);
   const sockets = new Set<Socket>();
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);

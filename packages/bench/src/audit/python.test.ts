@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:http2';
 import { test } from 'node:test';
 import { launch } from '../api/index.ts';
 import { pythonLaunchCommand, pythonPeers, pythonSource } from '../contestants/index.ts';
@@ -96,3 +97,43 @@ test('the Python server forwards, documents and measures itself', options, async
     await upstream.stop();
   }
 });
+
+test(
+  'the Python upstream of HTTP/2 keeps a connection behind its thousandth request',
+  options,
+  async () => {
+    const upstream = await launch(pythonLaunchCommand({ program: 'h2-upstream' }));
+    const session = connect(upstream.url).setMaxListeners(0);
+    let closed = false;
+    session.on('goaway', () => {
+      closed = true;
+    });
+    try {
+      for (let sent = 0; sent < 1200; sent += 50) {
+        const statuses = await Promise.all(
+          Array.from({ length: 50 }, () => {
+            const stream = session.request({ ':path': '/request_response/' });
+            return new Promise<number>((resolve, reject) => {
+              let status = 0;
+              stream.on('response', (headers) => {
+                status = headers[':status'] ?? 0;
+              });
+              stream.on('error', reject).on('close', () => resolve(status));
+              // What the end of the connection leaves unanswered is told to nobody else.
+              session.once('goaway', () => resolve(0));
+              stream.resume();
+            });
+          }),
+        );
+        assert.ok(
+          statuses.every((status) => status === 200),
+          `${statuses}`,
+        );
+      }
+      assert.equal(closed, false);
+    } finally {
+      session.destroy();
+      await upstream.stop();
+    }
+  },
+);

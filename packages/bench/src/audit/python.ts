@@ -4,6 +4,7 @@ import { CliError } from '../cli-error.ts';
 import type { PythonPeer, ReuseMode } from '../contestants/index.ts';
 import { entryId, pythonLaunchCommand, pythonPeers } from '../contestants/index.ts';
 import type { AuditResult } from '../results/types.ts';
+import { messageCase } from './behaviours.ts';
 import type { Driver } from './checks.ts';
 import { auditConnectionsMax, auditSubject, auditTimeoutMs, startObserverFor } from './run.ts';
 
@@ -50,6 +51,7 @@ async function auditPeer(
     return await auditSubject(entryId(peer.name, 'python', reuse), {
       driver,
       observer,
+      asked: messageCase,
       reuse,
       protocol: peer.protocol,
       connectionsMax: auditConnectionsMax,

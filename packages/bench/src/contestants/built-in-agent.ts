@@ -22,3 +22,17 @@ export function openBuiltInAgent(connectionsMax: number): BuiltInAgent {
   const Agent = current.constructor as AgentClass;
   return new Agent({ connections: connectionsMax, pipelining: 1 });
 }
+
+/** What limits the connections of the runtime's `fetch`: a dispatcher to give it, on Node. */
+export interface FetchPool {
+  /** For every call of `fetch`. */
+  readonly init: object;
+  close(): Promise<void> | void;
+}
+
+/** On Bun `fetch` has one pool for the process, limited by BUN_CONFIG_MAX_HTTP_REQUESTS. */
+export function openFetchPool(connectionsMax: number): FetchPool {
+  if (process.versions['bun'] !== undefined) return { init: {}, close() {} };
+  const dispatcher = openBuiltInAgent(connectionsMax);
+  return { init: { dispatcher }, close: () => dispatcher.close() };
+}

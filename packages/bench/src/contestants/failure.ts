@@ -70,6 +70,10 @@ export function describeFailure(error: unknown): { phase: FailurePhase; message:
   for (const item of items) phase ??= phaseOf(item);
   const messages = items
     .map((item) => (item instanceof Error ? item.message : String(item)))
-    .filter((text, index, all) => text !== '' && all.indexOf(text) === index);
+    // Many an error says in its own words what its cause says.
+    .filter(
+      (text, index, all) =>
+        text !== '' && !all.slice(0, index).some((before) => before.includes(text)),
+    );
   return { phase: phase ?? 'exchange', message: messages.join(': ') || 'unknown error' };
 }

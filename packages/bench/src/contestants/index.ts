@@ -1,3 +1,4 @@
+export { chatBody, chatPath, chatPrompt } from './chat/request.ts';
 export { entryId } from './entry-id.ts';
 export { describeFailure, UpstreamBodyError, UpstreamStatusError } from './failure.ts';
 export {
@@ -8,14 +9,19 @@ export {
   pythonSource,
 } from './python.ts';
 export {
+  chatContestantNames,
   contestantNames,
   contestantSource,
   contestantVersion,
   currentRuntime,
+  loadChatContestant,
+  loadChatContestants,
   loadContestant,
   loadContestants,
 } from './registry.ts';
 export type {
+  ChatContestant,
+  ChatForwarder,
   Contestant,
   ContestantInfo,
   Forwarder,

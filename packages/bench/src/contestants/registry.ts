@@ -5,10 +5,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Contestant, Runtime } from './types.ts';
+import type { ChatContestant, Contestant, Runtime } from './types.ts';
 
-type Load = () => Promise<{ contestant: Contestant }>;
-type Row = readonly [runtimes: readonly Runtime[], load: Load];
+type Row<C> = readonly [runtimes: readonly Runtime[], load: () => Promise<{ contestant: C }>];
 
 const node: readonly Runtime[] = ['node'];
 const bun: readonly Runtime[] = ['bun'];
@@ -16,7 +15,7 @@ const both: readonly Runtime[] = ['node', 'bun'];
 
 // Runtimes are repeated here so that a name can be refused without loading its client; a test keeps
 // them equal to what the adapter says.
-const rows: Record<string, Row> = {
+const rows: Record<string, Row<Contestant>> = {
   onehop: [both, () => import('./onehop.ts')],
   'onehop-fetch': [both, () => import('./onehop-fetch.ts')],
   'node-http': [both, () => import('./node-http.ts')],
@@ -35,26 +34,58 @@ const rows: Record<string, Row> = {
   'bun-fetch': [bun, () => import('./bun-fetch.ts')],
 };
 
+const chatRows: Record<string, Row<ChatContestant>> = {
+  openai: [both, () => import('./chat/openai.ts')],
+  'openai-onehop': [both, () => import('./chat/openai-onehop.ts')],
+  'chat-fetch': [both, () => import('./chat/chat-fetch.ts')],
+  'chat-onehop': [both, () => import('./chat/chat-onehop.ts')],
+  'chat-undici': [node, () => import('./chat/chat-undici.ts')],
+};
+
 /** The runtime this process is. */
 export function currentRuntime(): Exclude<Runtime, 'python'> {
   return process.versions['bun'] === undefined ? 'node' : 'bun';
 }
 
+function namesOf(table: Record<string, Row<unknown>>, runtime?: Runtime): string[] {
+  const names = Object.keys(table);
+  return runtime === undefined ? names : names.filter((name) => table[name]![0].includes(runtime));
+}
+
+async function load<C>(table: Record<string, Row<C>>, name: string): Promise<C | null> {
+  if (!Object.hasOwn(table, name)) return null;
+  return (await table[name]![1]()).contestant;
+}
+
 /** Names of all contestants that run on `runtime` (default: on any but Python), in table order. */
 export function contestantNames(runtime?: Runtime): string[] {
-  const names = Object.keys(rows);
-  return runtime === undefined ? names : names.filter((name) => rows[name]![0].includes(runtime));
+  return namesOf(rows, runtime);
+}
+
+/** The same for the chat case. No name is in both. */
+export function chatContestantNames(runtime?: Runtime): string[] {
+  return namesOf(chatRows, runtime);
 }
 
 /** Loads one contestant and the client behind it; null when no contestant has that name. */
-export async function loadContestant(name: string): Promise<Contestant | null> {
-  if (!Object.hasOwn(rows, name)) return null;
-  return (await rows[name]![1]()).contestant;
+export function loadContestant(name: string): Promise<Contestant | null> {
+  return load(rows, name);
+}
+
+/** The same for the chat case. */
+export function loadChatContestant(name: string): Promise<ChatContestant | null> {
+  return load(chatRows, name);
 }
 
 /** Loads every contestant, or those of one runtime. */
 export async function loadContestants(runtime?: Runtime): Promise<Contestant[]> {
   const modules = contestantNames(runtime).map((name) => rows[name]![1]());
+  return (await Promise.all(modules)).map((module) => module.contestant);
+}
+
+/** Loads every contestant of the chat case. */
+export async function loadChatContestants(): Promise<ChatContestant[]> {
+  const modules = chatContestantNames().map((name) => chatRows[name]![1]());
   return (await Promise.all(modules)).map((module) => module.contestant);
 }
 
@@ -92,11 +123,13 @@ export function contestantVersion(
 
 /** The adapter's source for the report: the TypeScript when at hand, else what runs. */
 export function contestantSource(name: string): string | null {
-  if (!Object.hasOwn(rows, name)) return null;
+  const isChat = Object.hasOwn(chatRows, name);
+  if (!isChat && !Object.hasOwn(rows, name)) return null;
   const here = dirname(fileURLToPath(import.meta.url));
+  const folder = isChat ? 'chat' : '.';
   const candidates = [
-    join(here, '..', '..', 'src', 'contestants', `${name}.ts`),
-    join(here, `${name}.js`),
+    join(here, '..', '..', 'src', 'contestants', folder, `${name}.ts`),
+    join(here, folder, `${name}.js`),
   ];
   const file = candidates.find((path) => existsSync(path));
   return file === undefined ? null : readFileSync(file, 'utf8');

@@ -5,6 +5,8 @@
 
 export type Runtime = 'node' | 'bun' | 'python';
 export type ReuseMode = 'shared' | 'per-request';
+/** What is forwarded: the study's own message, or a chat completion of an OpenAI-shaped upstream. */
+export type StudyCase = 'message' | 'chat';
 export type UpstreamProtocol = 'http/1.1' | 'h2c';
 
 export interface ForwarderOptions {
@@ -42,4 +44,15 @@ export interface ContestantInfo {
 
 export interface Contestant extends ContestantInfo {
   open(options: ForwarderOptions): Forwarder | Promise<Forwarder>;
+}
+
+/** The same for the chat case: POSTs a prompt to an OpenAI-shaped upstream, takes the text out. */
+export interface ChatForwarder {
+  /** Rejects as {@link Forwarder.getJson}, also when the body is no completion with a text. */
+  complete(prompt: string): Promise<string>;
+  close(): Promise<void> | void;
+}
+
+export interface ChatContestant extends ContestantInfo {
+  open(options: ForwarderOptions): ChatForwarder | Promise<ChatForwarder>;
 }

@@ -63,6 +63,19 @@ test('a run with a wrong answer proves nothing', () => {
   assert.equal(judged!.verdict, 'unknown');
 });
 
+test('a bar is not met by the few rounds that went right', () => {
+  const rounds = (wrong: number) =>
+    Array.from({ length: 5 }, (_, round) => [
+      sample({ forwarder: 'ours', round, cpuUs: 10, invalid: round < wrong ? ['502'] : [] }),
+      sample({ round }),
+    ]).flat();
+  const verdict = (wrong: number) =>
+    judge({ groups: [], bars: [bar({ most: 0.9, stretch: 0.1 })] }, rounds(wrong))[0]!.verdict;
+  assert.equal(verdict(0), 'met');
+  assert.equal(verdict(2), 'met');
+  assert.equal(verdict(3), 'unknown');
+});
+
 test('added latency is that above direct in the same round', () => {
   const samples = [
     sample({ forwarder: 'direct', p50Ms: 1 }),

@@ -31,6 +31,10 @@ class Book {
     return found === undefined || found.invalid.length > 0 ? null : found;
   }
 
+  wasRun(cell: string, forwarder: string, round: number): boolean {
+    return this.#samples.has(`${cell} ${forwarder} ${round}`);
+  }
+
   figure(figure: Figure, cell: string, forwarder: string, round: number): number | null {
     const sample = this.sample(cell, forwarder, round);
     if (sample === null) return null;
@@ -110,6 +114,17 @@ const figureNames: Record<Figure, string> = {
   rssMB: 'MB of memory added',
 };
 
+/** Whether more than half of the rounds went right on both sides: else a bar is met by luck. */
+function mostRoundsCount({ forwarder, against }: Bar, cell: string, book: Book): boolean {
+  const run = book.rounds.filter((round) => book.wasRun(cell, forwarder, round));
+  const right = run.filter(
+    (round) =>
+      book.sample(cell, forwarder, round) !== null &&
+      (against === null || book.sample(cell, against, round) !== null),
+  );
+  return right.length * 2 > run.length;
+}
+
 function judgeBar(bar: Bar, cell: string, book: Book): JudgedBar {
   const { figure, forwarder, against } = bar;
   const found = spreadOf(
@@ -122,7 +137,9 @@ function judgeBar(bar: Bar, cell: string, book: Book): JudgedBar {
   const text =
     `${cell}: ${forwarder}, ${figureNames[figure]}${versus} ` +
     `${bar.most === undefined ? 'at least' : 'at most'} ${limit}`;
-  if (found === null) return { id: bar.id, text, found, verdict: 'unknown' };
+  if (found === null || !mostRoundsCount(bar, cell, book)) {
+    return { id: bar.id, text, found, verdict: 'unknown' };
+  }
   const holds = (level: number): boolean =>
     bar.most === undefined ? found.median >= level : found.median <= level;
   const verdict =
@@ -131,8 +148,8 @@ function judgeBar(bar: Bar, cell: string, book: Book): JudgedBar {
 }
 
 /**
- * Every bar in every of its cells that was run. `unknown`: one side was not there, or its answers
- * were not all right; that is no bar met.
+ * Every bar in every of its cells that was run. `unknown`: one side was not there, or in half of
+ * the rounds its answers were not all right; that is no bar met.
  */
 export function judge(scenarios: Scenarios, samples: readonly Sample[]): JudgedBar[] {
   const book = new Book(samples);

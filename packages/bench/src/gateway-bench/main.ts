@@ -1,11 +1,11 @@
 /** `npm run bench:gateway`: our gateway against nginx, HAProxy and JavaScript forwarders. */
-import { mkdirSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { accessSync, constants, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { findBun } from 'onehop/cli/find-bun';
 import { CliError, ExitCode } from '../cli-error.ts';
 import { parseCount } from '../load/values.ts';
-import { writeFileAtomically } from '../results/index.ts';
+import { makeDirectory, writeFileAtomically } from '../results/index.ts';
 import { executableVersion, rigFacts } from '../study/rig.ts';
 import { judge, rowsOf } from './judge.ts';
 import { canMeasure } from './process-stats.ts';
@@ -26,7 +26,7 @@ const program = new Command('bench:gateway')
   .option('--quick', 'shorter windows, 2 rounds: a look, not a result')
   .option('--only <list>', 'bars, groups or loads, comma separated: P1,P6 or pipelined')
   .option('--rounds <n>', 'rounds; 5 unless --quick')
-  .option('--out <file>', 'write the result as JSON')
+  .option('--out <path>', 'write the result as JSON: a file, or gateway.json in a directory')
   .option(
     '--node <path>',
     'another Node binary to run our gateway on; may be repeated',
@@ -35,11 +35,26 @@ const program = new Command('bench:gateway')
   )
   .exitOverride();
 
+/** Where the result goes, looked at before anything is measured. @throws CliError when it cannot */
+function outPath(out: string): string {
+  const path = statSync(out, { throwIfNoEntry: false })?.isDirectory()
+    ? join(out, 'gateway.json')
+    : resolve(out);
+  try {
+    makeDirectory(dirname(path));
+    accessSync(dirname(path), constants.W_OK);
+  } catch (cause) {
+    throw new CliError(`--out: cannot write to ${dirname(path)}: ${(cause as Error).message}`);
+  }
+  return path;
+}
+
 async function run(flags: Flags): Promise<number> {
   if (!canMeasure()) throw new CliError('CPU times are read from /proc, which needs Linux');
   const quick = flags.quick === true;
   const rounds =
     flags.rounds === undefined ? (quick ? 2 : 5) : parseCount('--rounds', flags.rounds);
+  const path = flags.out === undefined ? null : outPath(flags.out);
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   process.once('SIGTERM', () => process.exit(ExitCode.Interrupted));
@@ -78,9 +93,7 @@ async function run(flags: Flags): Promise<number> {
     samples: outcome.samples,
   };
   process.stdout.write(resultText(result));
-  if (flags.out !== undefined) {
-    const path = resolve(flags.out);
-    mkdirSync(dirname(path), { recursive: true });
+  if (path !== null) {
     writeFileAtomically(path, `${JSON.stringify(result, null, 2)}\n`);
     console.log(`written to ${path}`);
   }

@@ -1,6 +1,8 @@
 /**
- * The whole bench: in every round each forwarder gets a fresh process that serves the cells of its
- * group; the order of forwarders is reversed from round to round.
+ * The whole bench. All forwarders of a group run side by side, each warmed up until its runtime has
+ * compiled what is to be measured; then every cell gets one short window of each, one right after
+ * the other, so that a slow minute of the machine hits all alike. The order is reversed from round to
+ * round, and every few rounds all get fresh processes.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -71,12 +73,17 @@ const paceOf = (cell: Cell, quick: boolean): Pace => {
   return { warmupMs: 250, windowMs };
 };
 
+/** Rounds that one set of processes serves. */
+const roundsPerStart = 3;
+
 /** Runs that are not counted: the runtimes compile for a second or two what is to be measured. */
-function warmupsOf(group: Group, quick: boolean): [Cell, Pace][] {
+function warmupsOf(group: Group, { role }: Forwarder, quick: boolean): [Cell, Pace][] {
   const plain: Cell = { id: 'warm-up', bars: [], kind: 'closed', path: '/50', connections: 50 };
   const first = group.cells.find(({ kind }) => kind === 'closed');
   const like = first?.chat === true || group.mode.pipelining > 1 ? first! : plain;
-  const warmups: [Cell, Pace][] = [[like, { warmupMs: 0, windowMs: quick ? 1_500 : 2_000 }]];
+  // nginx and HAProxy have nothing to compile.
+  const windowMs = role === 'reference' ? 500 : quick ? 2_000 : 3_000;
+  const warmups: [Cell, Pace][] = [[like, { warmupMs: 0, windowMs }]];
   const stream = group.cells.find(({ kind }) => kind === 'sse');
   if (stream !== undefined) warmups.push([stream, paceOf(stream, true)]);
   return warmups;
@@ -113,42 +120,77 @@ class Session {
     for (const cell of group.cells) {
       if (cell.kind === 'open') await this.#findRate(group, cell, contestants);
     }
+    if (group.cells.every(({ kind }) => kind === 'idle')) {
+      await this.#runApart(group, contestants, rounds);
+      return;
+    }
+    for (let first = 0; first < rounds; first += roundsPerStart) {
+      const last = Math.min(first + roundsPerStart, rounds);
+      await this.#withSubjects(group, contestants, async (subjects) => {
+        for (let round = first; round < last; round++) {
+          for (const cell of group.cells) {
+            this.#options.onStep(`${group.id}, round ${round + 1} of ${rounds}: ${cell.id}`);
+            await this.#runCell(group, cell, subjects, round);
+          }
+        }
+      });
+    }
+  }
+
+  /** Memory: one process after the other, so that each has the machine to itself. */
+  async #runApart(group: Group, contestants: readonly Forwarder[], rounds: number): Promise<void> {
     for (let round = 0; round < rounds; round++) {
-      await this.#runDirect(group, round);
-      for (const forwarder of round % 2 === 0 ? contestants : [...contestants].reverse()) {
+      for (const forwarder of contestants) {
         this.#options.onStep(`${group.id}, round ${round + 1} of ${rounds}: ${forwarder.name}`);
-        await this.#withSubject(group, forwarder, (subject) =>
-          this.#runCells(group, group.cells, subject, round),
-        );
+        await this.#withSubjects(group, [forwarder], async (subjects) => {
+          for (const cell of group.cells) await this.#runCell(group, cell, subjects, round);
+        });
       }
     }
   }
 
-  /** The baseline: in the first round every load, after that those whose latency counts. */
-  async #runDirect(group: Group, round: number): Promise<void> {
-    const cells = group.cells.filter(
-      ({ kind, latency }) => kind !== 'idle' && (round === 0 || latency === true),
-    );
-    if (cells.length === 0) return;
-    this.#options.onStep(`${group.id}, round ${round + 1}: direct`);
-    const subject = { forwarder: 'direct', origin: this.#upstreams[0]!, pid: null };
-    await this.#runCells(group, cells, subject, round);
+  /** One window of each; of direct in the first round, and in every one where latency counts. */
+  async #runCell(
+    group: Group,
+    cell: Cell,
+    subjects: readonly Subject[],
+    round: number,
+  ): Promise<void> {
+    const direct = { forwarder: 'direct', origin: this.#upstreams[0]!, pid: null };
+    const wanted = cell.kind !== 'idle' && (round === 0 || cell.latency === true);
+    const all = wanted ? [direct, ...subjects] : [...subjects];
+    const rate = this.#rates.get(cell.id) ?? null;
+    const pace = paceOf(cell, this.#options.quick);
+    for (const subject of round % 2 === 0 ? all : all.reverse()) {
+      if (round === 0) await check(cell, subject, this.#upstreams[0]!);
+      this.samples.push(
+        await measure(cell, subject, this.#mark, this.#measureOptions(group, round, pace, rate)),
+      );
+    }
   }
 
-  async #withSubject(
+  /** Starts and warms all of them, lends them to `use` and stops them, whatever happens. */
+  async #withSubjects(
     group: Group,
-    forwarder: Forwarder,
-    use: (subject: Subject) => Promise<void>,
+    contestants: readonly Forwarder[],
+    use: (subjects: readonly Subject[]) => Promise<void>,
   ): Promise<void> {
-    const running: Running = await forwarder.start(this.#upstreams, group.mode);
-    const subject = { forwarder: forwarder.id, origin: running.origin, pid: running.pid };
+    const started: Running[] = [];
+    const subjects: Subject[] = [];
     try {
-      for (const [cell, pace] of warmupsOf(group, this.#options.quick)) {
-        await measure(cell, subject, this.#mark, this.#measureOptions(group, 0, pace, null));
+      for (const forwarder of contestants) {
+        this.#options.onStep(`${group.id}: starting and warming ${forwarder.name}`);
+        const running = await forwarder.start(this.#upstreams, group.mode);
+        started.push(running);
+        const subject = { forwarder: forwarder.id, origin: running.origin, pid: running.pid };
+        subjects.push(subject);
+        for (const [cell, pace] of warmupsOf(group, forwarder, this.#options.quick)) {
+          await measure(cell, subject, this.#mark, this.#measureOptions(group, 0, pace, null));
+        }
       }
-      await use(subject);
+      await use(subjects);
     } finally {
-      await running.stop();
+      for (const running of started) await running.stop();
     }
   }
 
@@ -160,22 +202,6 @@ class Session {
   ): MeasureOptions {
     const { signal } = this.#options;
     return { group: group.id, round, upstream: this.#upstreams[0]!, pace, ratePerS, signal };
-  }
-
-  async #runCells(
-    group: Group,
-    cells: readonly Cell[],
-    subject: Subject,
-    round: number,
-  ): Promise<void> {
-    for (const cell of cells) {
-      if (round === 0) await check(cell, subject, this.#upstreams[0]!);
-      const rate = this.#rates.get(cell.id) ?? null;
-      const pace = paceOf(cell, this.#options.quick);
-      this.samples.push(
-        await measure(cell, subject, this.#mark, this.#measureOptions(group, round, pace, rate)),
-      );
-    }
   }
 
   /** The highest of the rates that direct and every forwarder but peers carry. */
@@ -202,7 +228,9 @@ class Session {
     };
     this.#options.onStep(`${cell.id}: looking for the rate that all carry`);
     await carry({ forwarder: 'direct', origin: this.#upstreams[0]!, pid: null });
-    for (const forwarder of contestants) await this.#withSubject(group, forwarder, carry);
+    for (const forwarder of contestants) {
+      await this.#withSubjects(group, [forwarder], async ([subject]) => carry(subject!));
+    }
     this.#rates.set(cell.id, rate);
   }
 }
@@ -230,10 +258,10 @@ export function ceilingWarnings(samples: readonly Sample[]): string[] {
   return warnings;
 }
 
-/** Memory does not scatter, and the peers are far apart: these groups need fewer rounds. */
+/** Memory does not scatter; a quick look at the peers, which are far apart, is one round. */
 function roundsOf(group: Group, { rounds, quick }: BenchOptions): number {
   if (group.id === 'idle') return 1;
-  if (group.id === 'peers') return Math.min(rounds, quick ? 1 : 3);
+  if (group.id === 'peers' && quick) return 1;
   return rounds;
 }
 

@@ -23,7 +23,7 @@ export interface Cell {
   latency?: boolean;
 }
 
-/** Cells that one process serves one after the other; a fresh process in every round. */
+/** Cells that the same processes serve, one window after the other. */
 export interface Group {
   id: string;
   mode: ForwarderMode;

@@ -1,7 +1,7 @@
 /** Upstreams that the calibration loads, each a process of its own. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,15 +30,23 @@ function guard(child: ChildProcess): () => Promise<void> {
   };
 }
 
-/** Our own server on the raw transport; `delayMs` before each answer. */
-export async function startFixed(
-  delayMs: number,
-  launcher: readonly string[],
-  runtimeName: 'auto' | 'node' = 'auto',
+/** What an upstream waits before it answers; see paced-upstream.ts. */
+export type Pace = 0 | 5 | 'spread';
+
+const paceText: Record<Pace, string> = {
+  0: '',
+  5: ', 5 ms by timer',
+  spread: ', log-normal delays of 5 ms in the median',
+};
+
+/** Our own server on the raw transport. */
+export async function startPaced(
+  pace: Pace,
+  launcher: readonly string[] = [],
 ): Promise<CalibrationUpstream> {
-  const runtime = runtimeCommand(runtimeName);
-  const script = fileURLToPath(new URL('./fixed-upstream.js', import.meta.url));
-  const [file, ...words] = [...launcher, runtime, script, String(delayMs)];
+  // On Node: one core is all it has, and there Bun's collector and compilers get in its way more.
+  const script = fileURLToPath(new URL('./paced-upstream.js', import.meta.url));
+  const [file, ...words] = [...launcher, runtimeCommand('node'), script, String(pace)];
   const child = spawn(file!, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   const stop = guard(child);
   const port = await new Promise<string>((resolve, reject) => {
@@ -48,8 +56,7 @@ export async function startFixed(
     );
     child.stdout.once('data', (line: Buffer) => resolve(line.toString('utf8').trim()));
   });
-  const kind = runtime.includes('bun') ? 'Bun' : 'Node';
-  const name = delayMs === 0 ? `raw server on ${kind}` : `raw server on ${kind}, ${delayMs} ms`;
+  const name = `raw server on Node${paceText[pace]}`;
   return { name, url: `http://127.0.0.1:${port}/`, child, stop };
 }
 
@@ -61,17 +68,24 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function nginxConfig(folder: string, port: number): string {
+export interface StaticOptions {
+  /** HTTP/2 with prior knowledge instead of HTTP/1.1. */
+  http2?: boolean;
+  /** nginx closes a connection after so many. Default: practically never. */
+  requestsPerConnection?: number;
+}
+
+function nginxConfig(folder: string, port: number, options: StaticOptions): string {
   return `daemon off; master_process off; worker_processes 1;
 pid ${folder}/nginx.pid; error_log ${folder}/error.log;
-events { worker_connections 8192; }
+events { worker_connections 8192; multi_accept on; }
 http {
-  access_log off; keepalive_requests 1000000000;
+  access_log off; keepalive_requests ${options.requestsPerConnection ?? 1_000_000_000};
   client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy;
   fastcgi_temp_path ${folder}/fastcgi; uwsgi_temp_path ${folder}/uwsgi;
   scgi_temp_path ${folder}/scgi;
   server {
-    listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${port}${options.http2 === true ? ' http2' : ''} backlog=4096;
     location / {
       default_type application/json;
       return 200 '{"message":"8c1b2b3e-6a5c-4a3e-9a0e-1234567890ab"}';
@@ -81,21 +95,38 @@ http {
 `;
 }
 
+/** Resolves when somebody listens. */
+function connectOnce(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve();
+    });
+    socket.on('error', reject);
+  });
+}
+
 /** nginx with one worker when it is installed, else our own server. */
-export async function startStatic(launcher: readonly string[]): Promise<CalibrationUpstream> {
+export async function startStatic(
+  launcher: readonly string[] = [],
+  options: StaticOptions = {},
+): Promise<CalibrationUpstream> {
   const probe = spawnSync('nginx', ['-v'], { encoding: 'utf8' });
-  if (probe.error !== undefined) return startFixed(0, launcher);
+  if (probe.error !== undefined) {
+    if (options.http2 === true) throw new CliError('nginx is not on PATH');
+    return startPaced(0, launcher);
+  }
   const folder = mkdtempSync(join(tmpdir(), 'onehop-calibrate-'));
   const port = await freePort();
   const config = join(folder, 'nginx.conf');
-  writeFileSync(config, nginxConfig(folder, port));
+  writeFileSync(config, nginxConfig(folder, port, options));
   const [file, ...words] = [...launcher, 'nginx', '-p', folder, '-c', config];
   const child = spawn(file!, words, { stdio: 'ignore' });
   const stop = guard(child);
   const url = `http://127.0.0.1:${port}/`;
   for (let attempt = 0; ; attempt++) {
     try {
-      await (await fetch(url, { headers: { connection: 'close' } })).arrayBuffer();
+      await connectOnce(port);
       break;
     } catch {
       if (attempt >= 50 || child.exitCode !== null) {

@@ -3,8 +3,10 @@
  * lines of JSON, draws nothing. When its input ends, its parent is gone and so is it.
  */
 import { createInterface } from 'node:readline';
+import { transport } from 'onehop/transport';
 import { CliError } from '../cli-error.ts';
 import { decodePlan } from './plan.ts';
+import { primeEngine } from './prime.ts';
 import { runLoad } from './run.ts';
 
 export type ChildMessage =
@@ -25,7 +27,10 @@ function say(message: ChildMessage): Promise<void> {
 async function run(planText: string): Promise<void> {
   let answer: ChildMessage;
   try {
-    const result = await runLoad(decodePlan(planText), {
+    const plan = decodePlan(planText);
+    // What priming compiles is the wire of HTTP/1.1.
+    if (!plan.http2) await primeEngine(plan, transport.clock);
+    const result = await runLoad(plan, {
       signal: stop.signal,
       onProgress: (progress) => void say({ kind: 'progress', progress }),
     });

@@ -87,9 +87,9 @@ function addOhaOptions(load: Command): void {
     .option('-u, --time-unit <unit>', 'ns, us, ms, s, m or h in text output')
     .option('--no-color', 'no colours')
     .option('--disable-color', 'the same as --no-color')
-    .option('-p <n>', 'parallel requests per HTTP/2 connection: only 1', '1')
-    .option('--http2', 'refused: HTTP/1.1 only')
-    .option('--http-version <version>', 'only 1.1');
+    .option('--http2', 'HTTP/2: with prior knowledge for http, by ALPN for https')
+    .option('-p, --http2-parallel <n>', 'requests at once on each HTTP/2 connection', '1')
+    .option('--http-version <version>', '1.1 or 2');
   for (const [flags, what] of unbuilt) {
     load.addOption(
       new Option(flags)

@@ -3,6 +3,7 @@ import type { OnehopError } from 'onehop/core';
 import { Read, ResponseParser } from 'onehop/http1';
 import { type Socket, transport } from 'onehop/transport';
 import { CliError } from '../cli-error.ts';
+import { debugHttp2 } from './debug-http2.ts';
 import { errorText } from './errors.ts';
 import { Origins, prepareRequests } from './request.ts';
 import type { LoadPlan } from './types.ts';
@@ -13,15 +14,14 @@ const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8');
 export async function debugRequest(plan: LoadPlan): Promise<string> {
   const origins = new Origins(plan);
   const [request] = await prepareRequests(plan, origins);
+  const limitMs = plan.timeoutMs ?? plan.connectTimeoutMs + 30_000;
+  if (request!.http2 !== null) return debugHttp2(request!, limitMs);
   const { origin, bytes, isHead } = request!;
   const parser = new ResponseParser();
   parser.begin(isHead);
   let received = '';
   return new Promise((resolve, reject) => {
-    const deadline = setTimeout(
-      () => finish('no answer in time'),
-      plan.timeoutMs ?? plan.connectTimeoutMs + 30_000,
-    );
+    const deadline = setTimeout(() => finish('no answer in time'), limitMs);
     let socket: Socket<null> | null = null;
     const finish = (problem: string | null): void => {
       clearTimeout(deadline);

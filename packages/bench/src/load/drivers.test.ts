@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Comparison, expectedStallMs, judgeCalibration, ratioOf } from './calibrate.ts';
-import { startFixed } from './calibrate-upstream.ts';
+import { startPaced } from './calibrate-upstream.ts';
 import { driverResultOf, parseWrk, runH2load, runOha, runWrk, toolVersion } from './drivers.ts';
 import { defaultPlan } from './plan.ts';
 import { runLoad } from './run.ts';
@@ -46,16 +45,16 @@ for (const [tool, run] of [
   ['h2load', runH2load],
 ] as const) {
   test(`${tool} runs a plan and tells what we tell`, { skip: missing(tool) }, async () => {
-    const upstream = await startFixed(5, []);
+    const upstream = await startPaced(5);
     try {
       const plan = defaultPlan(upstream.url, { connections: 4, durationMs: 1_000 });
       const theirs = await run(plan);
       const ours = driverResultOf(await runLoad(plan));
       for (const result of [theirs, ours]) {
         assert.equal(result.failed, 0);
-        // Four connections and 5 ms or a little more each.
-        assert.ok(result.requestsPerS > 100 && result.requestsPerS < 850, `${result.requestsPerS}`);
-        assert.ok(result.p50Ms! >= 4.9 && result.p50Ms! < 40, `${result.p50Ms}`);
+        // Four connections and 5 ms each, or more as the machine has it; no other unit comes near.
+        assert.ok(result.requestsPerS > 8 && result.requestsPerS < 850, `${result.requestsPerS}`);
+        assert.ok(result.p50Ms! >= 4.9 && result.p50Ms! < 500, `${result.p50Ms}`);
         // Below 1,000 samples we claim no p99.
         assert.ok((result.p99Ms ?? Number.POSITIVE_INFINITY) >= result.p50Ms!);
       }
@@ -65,44 +64,3 @@ for (const [tool, run] of [
     }
   });
 }
-
-test('ratios are taken per round', () => {
-  // The rig was twice as fast in the second round: pairs see no difference.
-  assert.deepEqual(ratioOf([10, 20, 30], [10, 20, 15]), {
-    ours: 20,
-    theirs: 15,
-    ratio: 1,
-    low: 1,
-    high: 2,
-  });
-});
-
-test('a missed bar is called missed', () => {
-  assert.equal(expectedStallMs(95, 1_000, 10_000), 500);
-  assert.equal(expectedStallMs(80, 1_000, 10_000), 0);
-  const even = { ours: 1, theirs: 1, ratio: 1, low: 1, high: 1 };
-  const base = { upstream: 'u', ours: 'o', requestsPerS: even, p50: even, p99: even };
-  const paced: Comparison = { ...base, scenario: 'paced', theirs: 'wrk 4' };
-  const flat: Comparison = { ...base, scenario: 'flat out', theirs: 'wrk 4' };
-  const stall = {
-    ratePerS: 1_000,
-    durationMs: 10_000,
-    stallMs: 1_000,
-    quantiles: [{ percent: 99, expectedMs: 900, foundMs: 910, serviceMs: null }],
-    completed: 10_000,
-    dropped: 0,
-  };
-  assert.ok(judgeCalibration([paced, flat], stall).every(({ holds }) => holds));
-  const slow = { ...even, ratio: 1.06 };
-  const missed = (comparisons: Comparison[], check = stall): string[] =>
-    judgeCalibration(comparisons, check)
-      .filter(({ holds }) => !holds)
-      .map(({ text }) => text.split(' ')[0]!);
-  assert.deepEqual(missed([{ ...paced, p99: slow }]), ['p99']);
-  assert.deepEqual(missed([{ ...paced, p50: { ...even, ratio: 0.94 } }]), ['p50']);
-  assert.deepEqual(missed([{ ...flat, p99: slow, p50: slow }]), []);
-  assert.deepEqual(missed([{ ...flat, requestsPerS: { ...even, ratio: 0.49 } }]), ['requests/sec']);
-  const low = { ...stall, quantiles: [{ ...stall.quantiles[0]!, foundMs: 800 }] };
-  assert.deepEqual(missed([], low), ['p99']);
-  assert.deepEqual(missed([], { ...stall, completed: 9_999 }), ['every']);
-});

@@ -67,6 +67,7 @@ function refuseWhatDiffers(tool: string, plan: LoadPlan): void {
   if (plan.moreUrls.length > 0 || plan.bodies.length > 0) refuse('several URLs or bodies');
   if (plan.body !== null && tool !== 'oha') refuse('a body');
   if (!plan.keepAlive && tool !== 'oha') refuse('keep-alive off');
+  if (plan.http2 && tool === 'wrk') refuse('HTTP/2');
 }
 
 const headerArguments = (plan: LoadPlan): string[] =>
@@ -82,6 +83,7 @@ export async function runOha(plan: LoadPlan, options: DriverOptions = {}): Promi
   if (plan.durationMs !== null) args.push('-z', `${Math.round(plan.durationMs)}ms`);
   if (plan.body !== null) args.push('-d', Buffer.from(plan.body).toString('utf8'));
   if (!plan.keepAlive) args.push('--disable-keepalive');
+  if (plan.http2) args.push('--http2', '-p', String(plan.streamsPerConnection));
   args.push('-m', plan.method, '--disable-compression', ...headerArguments(plan), plan.url);
   const parsed = JSON.parse(await run('oha', args, options)) as OhaJson;
   const statuses = Object.entries(parsed.statusCodeDistribution);
@@ -148,7 +150,7 @@ export async function runWrk(plan: LoadPlan, options: DriverOptions = {}): Promi
   return parseWrk(await run('wrk', args, options), toolVersion('wrk')!);
 }
 
-/** Runs h2load over HTTP/1.1 on one thread; percentiles come from its log of every request. */
+/** Runs h2load on one thread; percentiles come from its log of every request. */
 export async function runH2load(
   plan: LoadPlan,
   options: DriverOptions = {},
@@ -158,7 +160,8 @@ export async function runH2load(
   const folder = mkdtempSync(join(tmpdir(), 'onehop-h2load-'));
   try {
     const log = join(folder, 'requests.tsv');
-    const args = ['--h1', '-t1', `-c${plan.connections}`, `--log-file=${log}`];
+    const protocol = plan.http2 ? `-m${plan.streamsPerConnection}` : '--h1';
+    const args = [protocol, '-t1', `-c${plan.connections}`, `--log-file=${log}`];
     if (plan.requests !== null) args.push('-n', String(plan.requests));
     else args.push('-D', String(seconds(plan.durationMs!)));
     const text = await run('h2load', [...args, ...headerArguments(plan), plan.url], options);

@@ -69,7 +69,7 @@ export interface RawOptions {
   outputFormat?: string;
   json?: boolean;
   timeUnit?: string;
-  p: string;
+  http2Parallel: string;
   http2?: boolean;
   httpVersion?: string;
   warmup?: string;
@@ -205,13 +205,24 @@ export function checkOutput(path: string | undefined): string | null {
   return full;
 }
 
-function rejectUnbuilt(options: RawOptions): void {
-  const version = options.httpVersion ?? '1.1';
-  if (options.http2 === true || version !== '1.1' || parseCount('-p', options.p) !== 1) {
-    throw new CliError(
-      'this generator speaks HTTP/1.1 only; use `oha --http2` or h2load for other versions',
-    );
+/** Which protocol, and how many requests at once on a connection. */
+function protocolOf(options: RawOptions): Pick<LoadPlan, 'http2' | 'streamsPerConnection'> {
+  const version = parseChoice('--http-version', options.httpVersion ?? '1.1', ['1.1', '2']);
+  if (options.http2 === true && options.httpVersion === '1.1') {
+    throw new CliError('--http2 and --http-version 1.1 contradict each other');
   }
+  const http2 = options.http2 === true || version === '2';
+  const streamsPerConnection = parseCount('-p', options.http2Parallel);
+  if (!http2 && streamsPerConnection !== 1) {
+    throw new CliError('-p needs --http2: HTTP/1.1 has one request at a time on a connection');
+  }
+  if (http2 && options.disableKeepalive === true) {
+    throw new CliError('--http2 and --disable-keepalive cannot be combined');
+  }
+  if (http2 && parseWhole('-r', options.redirect) > 0) {
+    throw new CliError('--http2 and -r cannot be combined: redirects are not followed over HTTP/2');
+  }
+  return { http2, streamsPerConnection };
 }
 
 function arrivalOf(options: RawOptions): Pick<LoadPlan, 'ratePerS' | 'burst' | 'arrivals'> {
@@ -237,7 +248,6 @@ function arrivalOf(options: RawOptions): Pick<LoadPlan, 'ratePerS' | 'burst' | '
 
 /** Checks every option and makes the plan. @throws CliError naming the first that is wrong. */
 export function loadRequestOf(target: string, options: RawOptions, version: string): LoadRequest {
-  rejectUnbuilt(options);
   if (options.waitOngoingRequestsAfterDeadline === true && options.z === undefined) {
     throw new CliError('-w needs -z');
   }
@@ -271,6 +281,7 @@ export function loadRequestOf(target: string, options: RawOptions, version: stri
     body,
     bodies,
     connections: parseCount('-c', options.c),
+    ...protocolOf(options),
     ...bounds,
     waitOngoing: options.waitOngoingRequestsAfterDeadline === true,
     graceMs: options.waitOngoingRequestsAfterDeadline === true ? 86_400_000 : 10_000,

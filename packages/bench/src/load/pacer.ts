@@ -12,8 +12,8 @@ const SPIN_MS_MAX = 0.12;
 const SPIN_SHARE = 0.2;
 /** A wake-up that got lost on a starved machine is made up for after this long at most. */
 const WATCHDOG_MS = 4;
-/** A thread that does not start in this time is done without. */
-const READY_MS = 5_000;
+/** A thread that does not start in this time never will, on a machine of any speed. */
+const READY_MS = 30_000;
 
 export interface Pacer {
   /** Starts calling `wake` whenever `dueMs()` has come; `wake` must move `dueMs` on. */

@@ -18,6 +18,8 @@ export function defaultPlan(url: string, overrides: Partial<LoadPlan> = {}): Loa
     body: null,
     bodies: [],
     connections: 50,
+    http2: false,
+    streamsPerConnection: 1,
     requests: bounded ? null : 200,
     durationMs: null,
     waitOngoing: false,
@@ -68,6 +70,20 @@ export function decodePlan(text: string): LoadPlan {
   }) as LoadPlan;
 }
 
+/** More streams than one connection can ever number at once would only wait in line. */
+const streamsMax = 10_000;
+
+/** What oha does not do with HTTP/2 either. */
+function checkHttp2(plan: LoadPlan): void {
+  if (!plan.keepAlive) throw new CliError('HTTP/2 cannot do without keep-alive');
+  if (plan.redirectsMax > 0) throw new CliError('redirects are not followed over HTTP/2');
+  if (plan.streamsPerConnection > streamsMax) {
+    throw new CliError(
+      `at most ${streamsMax} streams per connection, not ${plan.streamsPerConnection}`,
+    );
+  }
+}
+
 /**
  * Refuses what cannot run.
  * @throws CliError naming the first thing that is wrong.
@@ -88,6 +104,11 @@ export function checkPlan(plan: LoadPlan): void {
     throw new CliError(
       `at most ${connectionsMax} connections are possible, not ${plan.connections}`,
     );
+  }
+  whole('the number of streams per connection', plan.streamsPerConnection, 1);
+  if (plan.http2) checkHttp2(plan);
+  else if (plan.streamsPerConnection !== 1) {
+    throw new CliError('HTTP/1.1 has one request at a time on a connection');
   }
   whole('the in-flight limit', plan.inFlightMax, 1);
   whole('the number of warm-up requests', plan.warmupRequests, 0);

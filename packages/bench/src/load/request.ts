@@ -1,5 +1,6 @@
 /** Turns a plan into request bytes that are ready to be written again and again. */
 import { lookup } from 'node:dns/promises';
+import type { OutgoingHttpHeaders } from 'node:http2';
 import { isIP } from 'node:net';
 import type { ConnectOptions } from 'onehop/transport';
 import { CliError } from '../cli-error.ts';
@@ -15,8 +16,16 @@ export interface LoadOrigin {
 export interface PreparedRequest {
   readonly origin: LoadOrigin;
   readonly url: URL;
-  readonly bytes: Uint8Array;
   readonly isHead: boolean;
+  /** The whole message of HTTP/1.1; empty with HTTP/2. */
+  readonly bytes: Uint8Array;
+  /** The fields and the body of HTTP/2; null with HTTP/1.1. */
+  readonly http2: Http2Message | null;
+}
+
+export interface Http2Message {
+  readonly fields: OutgoingHttpHeaders;
+  readonly body: Uint8Array | null;
 }
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -76,7 +85,10 @@ export class Origins {
       connect.port = port;
     }
     if (url.protocol === 'https:') {
-      connect.tls = { rejectUnauthorized: !tls.insecure, alpnProtocols: ['http/1.1'] };
+      connect.tls = {
+        rejectUnauthorized: !tls.insecure,
+        alpnProtocols: [this.plan.http2 ? 'h2' : 'http/1.1'],
+      };
       if (isIP(name) === 0) connect.tls.serverName = name;
       if (tls.ca !== null) connect.tls.ca = tls.ca;
       if (tls.cert !== null) connect.tls.cert = tls.cert;
@@ -101,8 +113,19 @@ export class Origins {
   }
 }
 
+/** Refuses what is no header. */
+function checkHeaders(headers: LoadPlan['headers']): void {
+  for (const [name, value] of headers) {
+    if (!TOKEN.test(name)) throw new CliError(`"${name}" is not a header name`);
+    if (/[\0\r\n]/.test(value)) throw new CliError(`the value of ${name} contains a line break`);
+  }
+}
+
+const expectsBody = (method: string, bodyLength: number): boolean =>
+  bodyLength > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH';
+
 /** The bytes of one request. `host` and `content-length` are added unless given. */
-export function requestBytes(
+function http1Bytes(
   plan: LoadPlan,
   origin: LoadOrigin,
   url: URL,
@@ -110,21 +133,72 @@ export function requestBytes(
   body: Uint8Array | null,
 ): Uint8Array {
   let head = `${method} ${url.pathname}${url.search} HTTP/1.1\r\n`;
-  const given = new Set<string>();
-  for (const [name, value] of plan.headers) {
-    if (!TOKEN.test(name)) throw new CliError(`"${name}" is not a header name`);
-    if (/[\0\r\n]/.test(value)) throw new CliError(`the value of ${name} contains a line break`);
-    given.add(name.toLowerCase());
-  }
+  const given = new Set(plan.headers.map(([name]) => name.toLowerCase()));
   if (!given.has('host')) head += `host: ${origin.hostHeader}\r\n`;
   for (const [name, value] of plan.headers) head += `${name}: ${value}\r\n`;
   const bodyLength = body?.length ?? 0;
-  const expectsBody = bodyLength > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH';
-  if (expectsBody && !given.has('content-length')) head += `content-length: ${bodyLength}\r\n`;
+  if (expectsBody(method, bodyLength) && !given.has('content-length')) {
+    head += `content-length: ${bodyLength}\r\n`;
+  }
   if (!plan.keepAlive && !given.has('connection')) head += 'connection: close\r\n';
   head += '\r\n';
   const headBytes = Buffer.from(head, 'utf8');
   return body === null ? headBytes : Buffer.concat([headBytes, body]);
+}
+
+/** Fields that speak of one connection; RFC 9113 section 8.2.2 forbids them. */
+const connectionFields = new Set([
+  'connection',
+  'http2-settings',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** The fields of one request. `content-length` is added unless given; `host` is the authority. */
+function http2Message(
+  plan: LoadPlan,
+  origin: LoadOrigin,
+  url: URL,
+  method: string,
+  body: Uint8Array | null,
+): Http2Message {
+  const fields: Record<string, string | string[]> = {
+    ':method': method,
+    ':scheme': url.protocol.slice(0, -1),
+    ':authority': origin.hostHeader,
+    ':path': url.pathname + url.search,
+  };
+  for (const [written, value] of plan.headers) {
+    const name = written.toLowerCase();
+    if (connectionFields.has(name)) {
+      throw new CliError(`the header ${written} does not exist in HTTP/2`);
+    }
+    const before = fields[name];
+    if (name === 'host') fields[':authority'] = value;
+    else if (before === undefined) fields[name] = value;
+    else fields[name] = [before, value].flat();
+  }
+  const bodyLength = body?.length ?? 0;
+  if (expectsBody(method, bodyLength)) fields['content-length'] ??= String(bodyLength);
+  return { fields, body: bodyLength === 0 ? null : body };
+}
+
+const noBytes = new Uint8Array(0);
+
+function prepare(
+  plan: LoadPlan,
+  origin: LoadOrigin,
+  url: URL,
+  method: string,
+  body: Uint8Array | null,
+): PreparedRequest {
+  const isHead = method === 'HEAD';
+  return plan.http2
+    ? { origin, url, isHead, bytes: noBytes, http2: http2Message(plan, origin, url, method, body) }
+    : { origin, url, isHead, bytes: http1Bytes(plan, origin, url, method, body), http2: null };
 }
 
 /** Every request the plan may send: each URL with each body. */
@@ -133,18 +207,37 @@ export async function prepareRequests(
   origins: Origins,
 ): Promise<PreparedRequest[]> {
   if (!TOKEN.test(plan.method)) throw new CliError(`"${plan.method}" is not an HTTP method`);
+  checkHeaders(plan.headers);
   const prepared: PreparedRequest[] = [];
   for (const text of [plan.url, ...plan.moreUrls]) {
     const url = parseTarget(text);
     const origin = await origins.resolve(url);
+    if (plan.http2 && origin !== (prepared[0]?.origin ?? origin)) {
+      throw new CliError('with HTTP/2 all URLs must have the same scheme, host and port');
+    }
     for (const body of plan.bodies.length > 0 ? plan.bodies : [plan.body]) {
-      prepared.push({
-        origin,
-        url,
-        bytes: requestBytes(plan, origin, url, plan.method, body),
-        isHead: plan.method === 'HEAD',
-      });
+      prepared.push(prepare(plan, origin, url, plan.method, body));
     }
   }
   return prepared;
+}
+
+/** Where an answer sends a request on to, and the request once that is resolved; null: nowhere. */
+export function redirectOf(
+  plan: LoadPlan,
+  from: PreparedRequest,
+  status: number,
+  location: string,
+): { url: URL; to(origin: LoadOrigin): PreparedRequest } | null {
+  let url: URL;
+  try {
+    url = parseTarget(new URL(location, from.url).href);
+  } catch {
+    return null;
+  }
+  // RFC 9110 section 15.4: 303 asks for GET; browsers and oha do so for 301 and 302 to POST too.
+  const isGet = status === 303 || (status <= 302 && plan.method === 'POST');
+  const method = isGet && !from.isHead ? 'GET' : plan.method;
+  const body = method === plan.method ? plan.body : null;
+  return { url, to: (origin) => prepare(plan, origin, url, method, body) };
 }

@@ -43,15 +43,16 @@ test('the warm-up is left out of every figure and connections are opened ahead o
 
 test('a duration ends the run: cut off or waited for', async () => {
   await using server = await startTestServer({ delayMs: 80 });
-  const cut = await runLoad(defaultPlan(server.url, { durationMs: 200, connections: 4 }));
+  const cut = await runLoad(defaultPlan(server.url, { durationMs: 1000, connections: 4 }));
   assert.equal(cut.abortedAtDeadline, 4);
-  assert.ok(cut.completed === 4 || cut.completed === 8, `${cut.completed}`);
+  // Twelve times on each connection at most; fewer on a machine that is late with the answers.
+  assert.ok(cut.completed >= 4 && cut.completed <= 48, `${cut.completed}`);
   assert.equal((cut.oha as OhaJson).errorDistribution['aborted due to deadline'], 4);
-  const plan = { durationMs: 200, connections: 4, waitOngoing: true };
+  const plan = { durationMs: 1000, connections: 4, waitOngoing: true };
   const waited = await runLoad(defaultPlan(server.url, plan));
   assert.equal(waited.abortedAtDeadline, 0);
-  assert.ok(waited.completed === 8 || waited.completed === 12, `${waited.completed}`);
-  assert.ok(waited.durationMs > 200, `${waited.durationMs}`);
+  assert.ok(waited.completed >= 8 && waited.completed <= 52, `${waited.completed}`);
+  assert.ok(waited.durationMs > 1000, `${waited.durationMs}`);
 });
 
 test('without keep-alive every request opens a connection', async () => {
@@ -75,7 +76,7 @@ test('a server that closes after each answer costs a reconnect, not an error', a
 });
 
 test('timeouts, wrong bodies, bad statuses and broken answers are told apart', async () => {
-  await using server = await startTestServer({ delayMs: 500 });
+  await using server = await startTestServer({ delayMs: 3_000 });
   const plan = { requests: 4, connections: 4, timeoutMs: 60 };
   const late = await runLoad(defaultPlan(server.url, plan));
   assert.deepEqual(late.errorCounts, { timeout: 4 });
@@ -126,8 +127,10 @@ test('server-sent events are counted and their gaps timed', async () => {
   const result = await runLoad(defaultPlan(`${server.url}sse`, plan));
   assert.equal(result.sseEvents, 4 * 5);
   assert.ok(result.sseGapMs !== null && result.firstByteMs !== null);
-  assert.ok(result.sseGapMs.p50 > 10 && result.sseGapMs.p50 < 80, `${result.sseGapMs.p50}`);
-  assert.ok(result.firstByteMs.p50 < 60, `${result.firstByteMs.p50}`);
+  // Five events 60 ms apart: what a busy machine adds or takes moves neither out of its order.
+  const { p50: wholeMs } = result.latencyMs;
+  assert.ok(result.sseGapMs.p50 > 20 && result.sseGapMs.p50 < wholeMs, `${result.sseGapMs.p50}`);
+  assert.ok(result.firstByteMs.p50 < wholeMs - 120, `${result.firstByteMs.p50} of ${wholeMs}`);
 });
 
 test('what cannot be reached or makes no sense is one sentence', async () => {
@@ -176,11 +179,14 @@ test('a spawned run gives the same kind of result, errors included', async () =>
 test('an interrupted run keeps what it measured', async () => {
   await using server = await startTestServer({ delayMs: 5 });
   const stop = new AbortController();
-  setTimeout(() => stop.abort(), 400);
+  const timer = setInterval(() => {
+    if (server.requests > 20) stop.abort();
+  }, 20);
   const plan = defaultPlan(server.url, { durationMs: 20_000, connections: 2 });
   const result = await spawnLoad(plan, { runtime: 'node', signal: stop.signal });
+  clearInterval(timer);
   assert.equal(result.interrupted, true);
-  assert.ok(result.durationMs < 5_000);
+  assert.ok(result.completed > 0 && result.durationMs < 19_000, `${result.durationMs} ms`);
 });
 
 test('a parent that draws slowly disturbs nothing: progress is rare and one-way', async () => {
@@ -206,9 +212,10 @@ test('a parent that draws slowly disturbs nothing: progress is rare and one-way'
       },
     });
     assert.equal(result.completed, 320);
-    assert.ok(shown >= 1 && shown <= 7, `${shown} reports in 1.6 s`);
-    // In the same process a freeze of 220 ms would show in more than half of the samples.
-    assert.ok(result.latencyMs.p50 < 60, `p50 ${result.latencyMs.p50}`);
+    const shownMax = result.durationMs / 250 + 1;
+    assert.ok(shown >= 1 && shown <= shownMax, `${shown} reports in ${result.durationMs} ms`);
+    // In the same process freezes of 220 ms with pauses of 30 would make 95 ms of the median.
+    assert.ok(result.latencyMs.p50 < 90, `p50 ${result.latencyMs.p50}`);
   } finally {
     server.kill('SIGKILL');
   }

@@ -2,11 +2,13 @@
 import { transport as runtimeTransport, type Transport } from 'onehop/transport';
 import { LoadEngine, type PhaseOutcome } from './engine.ts';
 import { LoadAbort } from './errors.ts';
+import { type Http1Slot, http1Wire, type LoadTransport } from './http1-wire.ts';
+import { type Http2Slot, http2Wire } from './http2-wire.ts';
 import { buildOha } from './oha-json.ts';
 import { noPercentiles, spectrum, summarise } from './percentiles.ts';
 import { checkPlan } from './plan.ts';
 import { encodeHistogram, Recorder, type SampleSeries } from './recorder.ts';
-import { Origins, prepareRequests } from './request.ts';
+import { Origins, type PreparedRequest, prepareRequests } from './request.ts';
 import { scheduleOf } from './schedule.ts';
 import { littlesLaw, selfCheck } from './self-check.ts';
 import type { LoadPlan, LoadProgress, LoadResult } from './types.ts';
@@ -28,12 +30,13 @@ export function runtimeName(): string {
   return bun === undefined ? `node ${process.versions.node}` : `bun ${bun}`;
 }
 
-interface Usage {
+export interface Usage {
   cpuUs: number;
   loop: { active: number; idle: number } | null;
 }
 
-function usage(): Usage {
+/** What this process has used so far. */
+export function usage(): Usage {
   const { user, system } = process.cpuUsage();
   let loop: Usage['loop'] = null;
   // Bun has the function but no figures.
@@ -41,7 +44,7 @@ function usage(): Usage {
   return { cpuUs: user + system, loop };
 }
 
-function newRecorder(plan: LoadPlan): Recorder {
+export function newRecorder(plan: LoadPlan): Recorder {
   return new Recorder({
     openLoop: plan.ratePerS !== null || plan.burst !== null,
     keepSamples: plan.keepSamples,
@@ -49,7 +52,22 @@ function newRecorder(plan: LoadPlan): Recorder {
   });
 }
 
-async function warmUp(plan: LoadPlan, engine: LoadEngine, signal: AbortSignal | null) {
+/** The engine on the wire of the plan's protocol. */
+export function newEngine(
+  plan: LoadPlan,
+  transport: LoadTransport,
+  origins: Origins,
+  requests: readonly PreparedRequest[],
+): LoadEngine<Http1Slot> | LoadEngine<Http2Slot> {
+  const { clock } = transport;
+  return plan.http2
+    ? new LoadEngine(plan, clock, origins, requests, http2Wire(plan, clock))
+    : new LoadEngine(plan, clock, origins, requests, http1Wire(plan, transport));
+}
+
+type AnyEngine = ReturnType<typeof newEngine>;
+
+async function warmUp(plan: LoadPlan, engine: AnyEngine, signal: AbortSignal | null) {
   if (plan.warmupRequests <= 0 && plan.warmupMs <= 0) return;
   await engine.runPhase(
     {
@@ -79,7 +97,7 @@ async function resetCounters(urls: readonly string[]): Promise<void> {
 }
 
 function reportProgress(
-  engine: LoadEngine,
+  engine: AnyEngine,
   recorder: Recorder,
   onProgress: (progress: LoadProgress) => void,
 ): NodeJS.Timeout {
@@ -101,6 +119,10 @@ function reportProgress(
   }, PROGRESS_MS);
 }
 
+/** As oha does, HTTP/2 always connects ahead of the clock. */
+const connectsFirst = (plan: LoadPlan): boolean =>
+  (plan.connectFirst && plan.keepAlive) || plan.http2;
+
 /**
  * Runs `plan` to its end.
  * @throws CliError when the plan is wrong, the name does not resolve or nothing can be reached.
@@ -111,11 +133,11 @@ export async function runLoad(plan: LoadPlan, options: RunOptions = {}): Promise
   const signal = options.signal ?? null;
   const origins = new Origins(plan);
   const requests = await prepareRequests(plan, origins);
-  const engine = new LoadEngine(plan, transport, origins, requests);
+  const engine = newEngine(plan, transport, origins, requests);
   const recorder = newRecorder(plan);
   let ticker: NodeJS.Timeout | null = null;
   try {
-    if (plan.connectFirst && plan.keepAlive) await engine.connectAll(recorder);
+    if (connectsFirst(plan)) await engine.connectAll(recorder);
     if (signal?.aborted !== true) await warmUp(plan, engine, signal);
     if (plan.resetUrls !== undefined) await resetCounters(plan.resetUrls);
     await engine.preparePacer(scheduleOf(plan));
@@ -152,10 +174,11 @@ export async function runLoad(plan: LoadPlan, options: RunOptions = {}): Promise
   }
 }
 
-interface RawRun {
+/** Everything a result is made of. */
+export interface RawRun {
   plan: LoadPlan;
   recorder: Recorder;
-  engine: LoadEngine;
+  engine: AnyEngine;
   outcome: PhaseOutcome;
   before: Usage;
   after: Usage;
@@ -185,7 +208,8 @@ function achievedOverOffered(run: RawRun): number | null {
   return run.recorder.completed / tookMs / (schedule.ratePerS / 1_000);
 }
 
-function makeResult(run: RawRun): LoadResult {
+/** The result of phases that were recorded together. */
+export function makeResult(run: RawRun): LoadResult {
   const { plan, recorder, engine, outcome } = run;
   const openLoop = recorder.service !== null;
   const all = recorder.latency.quantiles();
@@ -234,6 +258,7 @@ function makeResult(run: RawRun): LoadResult {
     achievedOverOffered: achievedOverOffered(run),
     littlesLawRatio: littlesLaw(plan, openLoop, recorder.completed / seconds, all.mean, outcome),
     inFlightPeak: engine.inFlightPeak,
+    http2: engine.http2Figures,
     interrupted: run.interrupted,
     selfCheckProblems: [],
     oha: buildOha(recorder, all, extras),

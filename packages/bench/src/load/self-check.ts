@@ -10,7 +10,7 @@ const achievedMin = 0.95;
 
 /**
  * Little's law: throughput times mean latency over the mean number under way; 1 when the books
- * balance. In a closed loop every connection always has a request under way.
+ * balance. In a closed loop every connection always has its number of requests under way.
  */
 export function littlesLaw(
   plan: LoadPlan,
@@ -19,7 +19,7 @@ export function littlesLaw(
   meanMs: number,
   outcome: Pick<PhaseOutcome, 'inFlightMean'>,
 ): number {
-  const underWay = openLoop ? outcome.inFlightMean : plan.connections;
+  const underWay = openLoop ? outcome.inFlightMean : plan.connections * plan.streamsPerConnection;
   return underWay === 0 ? 0 : (requestsPerS * meanMs) / 1_000 / underWay;
 }
 
@@ -58,7 +58,8 @@ export function selfCheck(result: Omit<LoadResult, 'selfCheckProblems'>): string
     );
   }
   // A short run has a ramp up and a tail in which not every connection is busy.
-  const steady = result.completed >= 20 * plan.connections && result.abortedAtDeadline === 0;
+  const slots = plan.connections * plan.streamsPerConnection;
+  const steady = result.completed >= 20 * slots && result.abortedAtDeadline === 0;
   const off = Math.abs(result.littlesLawRatio - 1);
   if (steady && Object.keys(result.errorCounts).length === 0 && off > littleTolerance) {
     problems.push(
@@ -70,6 +71,12 @@ export function selfCheck(result: Omit<LoadResult, 'selfCheckProblems'>): string
     if (result.connectionsEstablished < wanted) {
       problems.push(`Only ${result.connectionsEstablished} of ${wanted} connections were opened.`);
     }
+  }
+  const allowed = result.http2?.streamsAllowed ?? null;
+  if (allowed !== null && allowed < plan.streamsPerConnection) {
+    problems.push(
+      `The server allows ${allowed} streams on a connection: of ${plan.streamsPerConnection} the rest waited in the generator, and that time counts as latency.`,
+    );
   }
   if (openLoop) {
     const lag = result.scheduleLagP99Ms ?? 0;

@@ -1,18 +1,12 @@
-import { ResponseParser } from 'onehop/http1';
-import type { Socket } from 'onehop/transport';
-import type { LoadOrigin, PreparedRequest } from './request.ts';
+import type { PreparedRequest } from './request.ts';
 import { EventTimer } from './sse.ts';
 
 export const SlotPhase = { Idle: 0, Connecting: 1, Waiting: 2 } as const;
 export type SlotPhase = (typeof SlotPhase)[keyof typeof SlotPhase];
 
-/** One connection and the one request that is under way on it. Reused for the whole run. */
+/** What is kept of the one request that is under way in a slot. Reused for the whole run. */
 export class Slot {
-  socket: Socket<Slot> | null = null;
-  /** Where `socket` leads. */
-  origin: LoadOrigin | null = null;
   phase: SlotPhase = SlotPhase.Idle;
-  readonly parser = new ResponseParser();
   request: PreparedRequest | null = null;
   /** Waiting for the connection with a request to send; false when connecting ahead of the clock. */
   loaded = false;
@@ -27,8 +21,6 @@ export class Slot {
   /** The connection is the first of the slot, or none is kept: a cold start, not a reconnect. */
   cold = false;
   connectedBefore = false;
-  /** Requests answered on the current connection. */
-  answered = 0;
   firstByteMs = -1;
   status = 0;
   bodyBytes = 0;
@@ -40,5 +32,18 @@ export class Slot {
 
   constructor(sse: boolean) {
     this.events = sse ? new EventTimer() : null;
+  }
+
+  /** For the answer to the request that is sent now. */
+  expectAnswer(nowMs: number): void {
+    this.phase = SlotPhase.Waiting;
+    this.sentMs = nowMs;
+    this.firstByteMs = -1;
+    this.status = 0;
+    this.bodyBytes = 0;
+    this.bodyMatches = true;
+    this.bodyParts.length = 0;
+    this.location = null;
+    this.events?.reset();
   }
 }

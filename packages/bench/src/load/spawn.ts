@@ -48,8 +48,8 @@ export function spawnLoad(plan: LoadPlan, options: SpawnOptions = {}): Promise<L
     let fallback: NodeJS.Timeout | null = null;
     const stop = (): void => {
       child.stdin.write('stop\n');
-      // The child needs no second to stop; one that hangs is ended.
-      fallback = setTimeout(() => child.kill('SIGKILL'), 5_000);
+      // The child needs no second to stop, once it has begun; one that hangs is ended.
+      fallback = setTimeout(() => child.kill('SIGKILL'), 15_000);
     };
     const settle = (action: () => void): void => {
       if (settled) return;

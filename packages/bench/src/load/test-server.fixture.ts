@@ -1,5 +1,6 @@
 /** A small upstream for the generator's tests, on the runtime's own HTTP server. */
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 
 export const body = '{"message":"8c1b2b3e-6a5c-4a3e-9a0e-1234567890ab"}';
@@ -17,6 +18,8 @@ export interface TestServerOptions {
   delayMs?: number;
   /** Answers `connection: close`. */
   close?: boolean;
+  /** Listens with TLS; connections are then those whose handshake is done. */
+  tls?: { cert: string; key: string };
 }
 
 function events(response: ServerResponse): void {
@@ -25,7 +28,7 @@ function events(response: ServerResponse): void {
   const step = (): void => {
     response.write(`data: {"n":${sent}}\n\n`);
     if (++sent === 5) response.end();
-    else setTimeout(step, 20);
+    else setTimeout(step, 60);
   };
   step();
 }
@@ -55,7 +58,7 @@ function answer(path: string, response: ServerResponse, options: TestServerOptio
 /** Listens on a free port of the loopback; disposing closes every connection. */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   const sockets = new Set<Socket>();
-  const server = createServer((request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
@@ -74,9 +77,11 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       if (options.delayMs === undefined) answer(path, response, options);
       else setTimeout(() => answer(path, response, options), options.delayMs);
     });
-  });
+  };
+  const { tls } = options;
+  const server = tls === undefined ? createServer(listener) : createSecureServer(tls, listener);
   server.keepAliveTimeout = 60_000;
-  server.on('connection', (socket) => {
+  server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     state.connections++;
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
@@ -84,7 +89,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const state: TestServer = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     requests: 0,
     connections: 0,
     last: { method: '', url: '', headers: [], body: '' },

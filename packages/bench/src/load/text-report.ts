@@ -193,8 +193,11 @@ class TextReport {
       this.lines.push(`  Schedule lag:\t${lag} ms (p99)`);
     } else {
       const cold = result.connectSamplesMs === null ? 0 : result.connectionsEstablished;
+      const each = plan.http2
+        ? `HTTP/2 connections with ${plan.streamsPerConnection} streams, each`
+        : 'connections, each';
       this.lines.push(
-        `  Closed loop:\t${plan.connections} connections, each sends when it was answered: a slow server is asked less often`,
+        `  Closed loop:\t${plan.connections} ${each} sends when it was answered: a slow server is asked less often`,
       );
       if (cold > 0 && plan.keepAlive) {
         this.lines.push(
@@ -202,6 +205,12 @@ class TextReport {
         );
         this.row('Without', result.latencyMs);
       }
+    }
+    if (result.http2 !== null) {
+      const { streamsReset, goaways, sentAgain, streamsAllowed } = result.http2;
+      this.lines.push(
+        `  HTTP/2:\t${streamsReset} streams reset, ${goaways} GOAWAY, ${sentAgain} requests sent again after one, ${streamsAllowed ?? 'any number of'} streams per connection allowed`,
+      );
     }
     if (result.sseGapMs !== null) {
       this.lines.push(`  Events:\t${result.sseEvents} server-sent events`);

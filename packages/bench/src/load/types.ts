@@ -3,6 +3,7 @@
  * Build a plan with `defaultPlan(url, {...})` of plan.ts, so that fields added later have a value.
  */
 import type { Percentiles } from '../results/types.ts';
+import type { Http2Figures } from './wire.ts';
 
 /** `-r`, `--connect-to` and TLS files: rarely needed, so optional. */
 export interface LoadTls {
@@ -24,6 +25,10 @@ export interface LoadPlan {
   /** When not empty: each request takes one of these at random (seeded) instead of `body`. */
   bodies: readonly Uint8Array[];
   connections: number;
+  /** With prior knowledge for http, by ALPN for https. */
+  http2: boolean;
+  /** Requests at once on each connection; 1 without HTTP/2. */
+  streamsPerConnection: number;
   /** Exactly one of `requests` and `durationMs` is the end of a closed loop; both may bound it. */
   requests: number | null;
   durationMs: number | null;
@@ -140,6 +145,7 @@ export interface LoadResult {
   /** Closed loop: requestsPerS x mean latency / connections. Open: against the observed in-flight. */
   littlesLawRatio: number;
   inFlightPeak: number;
+  http2: Http2Figures | null;
   /** Ctrl-C: everything above describes what ran until then. */
   interrupted: boolean;
   /** Reasons why no conclusion should be drawn, each one sentence; empty when sound. */

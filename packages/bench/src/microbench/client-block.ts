@@ -1,51 +1,92 @@
 /**
- * One block of `bench:client` in a fresh process: `client-block.js NAME PORT SIZE CONCURRENCY WARMUP_MS
- * BLOCK_MS`. Prints one line of JSON.
+ * One contender of `bench:client` for one round, in a fresh process: warms up, then measures all cells
+ * in short windows. Takes one argument, a {@link BlockRequest} as JSON, and prints a {@link Window}
+ * per line.
  */
-import { contenders, drivePromises } from './client-contenders.ts';
+import { canMeasure, cpuUs } from '../gateway-bench/process-stats.ts';
+import type { BlockRequest, Cell, Window } from './client-bench-types.ts';
+import { contenders } from './client-contenders.ts';
+import type { Open, OpenContender } from './client-drive.ts';
 
-export interface Block {
-  requests: number;
-  wallMs: number;
-  cpuUserUs: number;
-  cpuSystemUs: number;
-  rssBytes: number;
+/** Opens the connections of a cell and lets it find its pace, ms. */
+const settleMs = 40;
+/** A wave of requests longer than this in all leaves a heap behind that small cells never see. */
+const warmupWaveBytesMax = 16 * 1024 * 1024;
+
+const request = JSON.parse(process.argv[2]!) as BlockRequest;
+const measuresUpstream = canMeasure();
+
+/** Nobody pays for the garbage of the cell before. */
+function collectGarbage(): void {
+  const { Bun, gc } = globalThis as { Bun?: { gc(sync: boolean): void }; gc?: () => void };
+  if (Bun !== undefined) Bun.gc(true);
+  else gc?.();
 }
 
-const [name, port, size, concurrencyText, warmupMs, blockMs] = process.argv.slice(2);
-const contender = contenders.find((each) => each.name === name);
-if (contender === undefined) throw new Error(`no contender ${name}`);
-const concurrency = Number(concurrencyText);
-const opened = contender.open({
-  host: '127.0.0.1',
-  port: Number(port),
-  path: `/${size}`,
-  connectionsMax: concurrency,
-});
-const first = await opened.once();
-if (first.status !== 200 || first.bytes !== Number(size)) {
-  throw new Error(`${name} answered ${first.status} with ${first.bytes} bytes, not ${size}`);
-}
-const drive =
-  opened.drive ??
-  ((count: number, isOver: () => boolean) => drivePromises(opened.once, count, isOver));
+/** Bytes of a small object, roughly. */
+const heldObjectBytes = 128;
 
-let endMs = performance.now() + Number(warmupMs);
-const isOver = (): boolean => performance.now() >= endMs;
-await drive(concurrency, isOver);
-const cpu = process.cpuUsage();
-const startMs = performance.now();
-endMs = startMs + Number(blockMs);
-const requests = await drive(concurrency, isOver);
-const wallMs = performance.now() - startMs;
-const used = process.cpuUsage(cpu);
-const block: Block = {
-  requests,
-  wallMs,
-  cpuUserUs: used.user,
-  cpuSystemUs: used.system,
-  rssBytes: process.memoryUsage().rss,
-};
-console.log(JSON.stringify(block));
-await opened.close();
+/** Live objects as an application would have them; whoever collects garbage has to look at each. */
+function hold(mb: number): object[] {
+  const objects = Math.round((mb * 1024 * 1024) / heldObjectBytes);
+  return Array.from({ length: objects }, (_, i) => ({ id: i, next: { at: i, of: [i] } }));
+}
+
+function openCell(open: Open, cell: Cell): OpenContender {
+  return open({
+    host: '127.0.0.1',
+    port: request.port,
+    path: `/${cell.sizeBytes}`,
+    bodyBytes: cell.sizeBytes,
+    connectionsMax: cell.concurrency,
+  });
+}
+
+function until(ms: number): () => boolean {
+  const endMs = performance.now() + ms;
+  return () => performance.now() >= endMs;
+}
+
+async function warmUp(open: Open, cells: readonly Cell[]): Promise<void> {
+  const chosen = cells.filter(
+    (cell) => cells.length === 1 || cell.sizeBytes * cell.concurrency <= warmupWaveBytesMax,
+  );
+  for (const cell of chosen) {
+    const { drive, close } = openCell(open, cell);
+    await drive(cell.concurrency, until(request.warmupMs / chosen.length));
+    await close();
+  }
+}
+
+async function measure(open: Open, cell: Cell): Promise<Window> {
+  const { drive, close } = openCell(open, cell);
+  await drive(cell.concurrency, until(settleMs));
+  collectGarbage();
+  const upstreamBefore = measuresUpstream ? cpuUs(request.upstreamPid) : 0;
+  const cpu = process.cpuUsage();
+  const startMs = performance.now();
+  const requests = await drive(cell.concurrency, until(request.windowMs));
+  const wallMs = performance.now() - startMs;
+  const used = process.cpuUsage(cpu);
+  const upstreamUs = measuresUpstream ? cpuUs(request.upstreamPid) - upstreamBefore : null;
+  await close();
+  return {
+    ...cell,
+    requests,
+    wallMs,
+    cpuUserUs: used.user,
+    cpuSystemUs: used.system,
+    upstreamCpu: upstreamUs === null ? null : upstreamUs / 1000 / wallMs,
+    rssBytes: process.memoryUsage().rss,
+  };
+}
+
+const contender = contenders.find((each) => each.name === request.contender);
+if (contender === undefined) throw new Error(`no contender ${request.contender}`);
+const open = await contender.load();
+const held = hold(request.heldMb);
+await warmUp(open, request.cells);
+for (const cell of request.cells) console.log(JSON.stringify(await measure(open, cell)));
+// Held until here.
+held.length = 0;
 process.exit(0);

@@ -86,6 +86,17 @@ for (const width of [360, 390, 768, 1280]) {
   });
 }
 
+for (const width of [360, 390]) {
+  test(`at ${width} px every column of the gates shows without scrolling`, { skip }, async () => {
+    const { page } = await open(width, 'light');
+    const [shown, needed] = (await page.evaluate(
+      '(() => { const box = document.querySelector("#gates").parentElement; return [box.clientWidth, box.scrollWidth]; })()',
+    )) as [number, number];
+    assert.ok(needed <= shown, `${needed} px in a box of ${shown}`);
+    await page.context().close();
+  });
+}
+
 for (const [width, kind] of [
   [390, 'narrow'],
   [1280, 'wide'],

@@ -1,6 +1,6 @@
 /** What stands out, with its cause as far as the figures show one. */
-import { blockingByEntry, type EntrySummary, type StudyAnalysis } from '../stats/index.ts';
-import { count, list, number, percent } from './format.ts';
+import { blockingByEntry, type EntrySummary, median, type StudyAnalysis } from '../stats/index.ts';
+import { count, list, number, percent, ratio } from './format.ts';
 
 export interface Finding {
   title: string;
@@ -20,6 +20,7 @@ export function findingsOf(analysis: StudyAnalysis): Finding[] {
     ...sockets(analysis, all),
     ...pauses(analysis),
     ...kernelShare(all),
+    ...rarePieces(analysis),
     ...failures(analysis),
     ...audits(analysis),
   ];
@@ -87,6 +88,30 @@ function kernelShare(all: readonly Named[]): Finding[] {
   ];
 }
 
+/** From here on what few pieces cost is worth a word. */
+const RARE_MIN = 1.1;
+
+/** The median of pieces does not hold what happens in few of them; the totals do. */
+function rarePieces({ headline, figures }: StudyAnalysis): Finding[] {
+  const found = figures.contestants().flatMap(({ id }) => {
+    const over = figures.runs(headline!.cell.id, id).flatMap((run) => {
+      const steady = figures.cpuUs(run);
+      return run.slicePasses === undefined || run.api === null || steady === null
+        ? []
+        : [run.api.cpuPerRequestUs / steady];
+    });
+    const share = over.length === 0 ? 1 : median(over);
+    return share < RARE_MIN ? [] : [`${id} (${ratio(share)})`];
+  });
+  if (found.length === 0) return [];
+  return [
+    {
+      title: 'Few pieces that cost more than the others',
+      text: `Over all pieces of a round these take more than their figure, which is that of the median piece: ${list(found, 6)}. Garbage collections and disturbances are of that kind.`,
+    },
+  ];
+}
+
 function failures(analysis: StudyAnalysis): Finding[] {
   const failed = analysis.figures.contestants().flatMap(({ id }) => {
     const own = analysis.results.measurements.filter(({ entry }) => entry === id);
@@ -129,6 +154,7 @@ export function caveatsOf(analysis: StudyAnalysis): string[] {
     'Ratios travel to other machines better than absolute figures do; on shared cores requests/s also flatter whoever leaves more CPU to the generator and the upstream. That is why CPU per request decides.',
     'In a closed loop latency is connections divided by requests/s: the latency columns of closed cells hold little that requests/s do not. Only the open-loop cells show latency at a given load.',
     `Intervals are bootstraps over rounds, not over requests (${number(options.resamples)} resamples in the headline cell, 2,000 elsewhere, percentiles expanded for few rounds), and a verdict must hold for Student’s t as well; all pairs share one Holm correction at ${percent(options.confidence)}.`,
+    'CPU per request in the main cell is the median of the pieces of a round, each relative to its pass, and what few pieces cost is not in it; user and system time, requests/s and latencies are of all pieces together.',
     'Event-loop delay has the probe’s own resolution taken off and is missing where the runtime has no probe.',
     'p99 is given only from 1,000 samples in a run and p99.9 from 10,000; percentiles are never averaged, only their median over rounds is shown.',
   ];

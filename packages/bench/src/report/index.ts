@@ -6,6 +6,7 @@ export { reportHtml } from './html.ts';
 export { reportMarkdown } from './markdown.ts';
 export { type OhaReportFiles, ohaSentence, writeOhaReport } from './oha.ts';
 export { pngOf } from './png.ts';
+export { readmeStudy, readmeWithStudy, withStudy } from './readme.ts';
 export { renderAnalysis, type TerminalOptions } from './terminal.ts';
 export { type VerdictText, verdictOf } from './verdict.ts';
 export { type ReportFiles, writeReport } from './write.ts';

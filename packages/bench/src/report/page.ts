@@ -54,6 +54,9 @@ footer{color:var(--soft);font-size:13px;padding-top:40px;padding-bottom:48px}
 main,header,footer{padding-left:16px;padding-right:16px}
 header{padding-top:24px}
 .verdict{font-size:20px}.note{font-size:14px}
+#gates,#gates tbody,#gates tr,#gates td{display:block}#gates thead{position:absolute;clip-path:inset(50%)}
+#gates tr{display:grid;grid-template-columns:1fr auto;gap:0 8px;padding:7px 9px;border-bottom:1px solid var(--line)}#gates tr:last-child{border-bottom:0}
+#gates td{padding:1px 0;border:0;min-width:0;overflow-wrap:anywhere}#gates td:first-child{font-weight:600}#gates td:nth-child(n+3){grid-column:1/-1}#gates td:nth-child(4)::before{content:"asked: "}
 th,td{padding:6px 7px}#league td:nth-child(2){white-space:normal;overflow-wrap:break-word;min-width:8.6em;max-width:10em}
 h2{font-size:20px;margin-top:44px}
 .wide{display:none}.narrow{display:block}

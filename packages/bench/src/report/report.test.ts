@@ -9,6 +9,7 @@ import { checkResults, type StudyResults, writeResultsAtomically } from '../resu
 import { closedCell, openCell, simulateStudy, studyClients } from '../results/synthetic.fixture.ts';
 import { analyseStudy } from '../stats/index.ts';
 import { charts, studyPlots } from './charts/index.ts';
+import { findingsOf } from './findings.ts';
 import { number, ratio } from './format.ts';
 import { NARROW, reportHtml, WIDE } from './html.ts';
 import { renderAnalysis, renderTerminal, reportMarkdown, writeReport } from './index.ts';
@@ -235,6 +236,20 @@ test('the terminal keeps to its width and ends with verdict and answers', () => 
     assert.match(text, /onehop@bun/);
   }
   assert.ok(renderAnalysis(fullAnalysis, { columns: 200, colour: true }).includes('\u001b['));
+});
+
+test('what the median piece does not hold is told as a finding', () => {
+  const pieces = { passes: 9, passNoise: 0.1, pieceNoise: 0.02, spikeShare: 0 };
+  const results = simulateStudy({ rounds: 5, cells: [closedCell(2000, 50)], pieces });
+  const titles = () => findingsOf(analyseStudy(results)).map(({ title }) => title);
+  assert.ok(!titles().some((title) => title.startsWith('Few pieces')), titles().join());
+  for (const run of results.measurements) {
+    if (run.entry === 'fetch') run.api!.cpuPerRequestUs *= 1.3;
+  }
+  const found = findingsOf(analyseStudy(results)).find(({ title }) =>
+    title.startsWith('Few pieces'),
+  );
+  assert.match(found!.text, /fetch \(1\.[23]\d×\)/);
 });
 
 test('labels are moved apart in order and stay in their span', () => {

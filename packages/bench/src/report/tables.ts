@@ -1,6 +1,6 @@
 /** Tables as data: page, terminal and Markdown draw the same ones. */
 import type { Comparison, EntrySummary, Ranked, StudyAnalysis } from '../stats/index.ts';
-import { mebibytes, number, percent, ratio, ratioSpan, span } from './format.ts';
+import { count, mebibytes, number, percent, ratio, ratioSpan, span } from './format.ts';
 
 export interface Column {
   title: string;
@@ -42,6 +42,9 @@ const figure = (value: number | null | undefined, format = number): TableCell =>
   sort: value ?? Number.POSITIVE_INFINITY,
 });
 
+/** Place of what is not ranked: after all that is. */
+const UNRANKED = 1000;
+
 /** The interval and, unless shown to be worse, the verdict. */
 function ratioDetail({ interval, outcome }: Comparison): string {
   const parts = [interval === null ? '' : ratioSpan(interval), outcome === 'worse' ? '' : outcome];
@@ -58,7 +61,7 @@ function leagueRow(
   const { rps, cpuUs } = summary;
   const versus: TableCell =
     versusBest === null
-      ? { text: rank === 1 ? '1×' : '–', sort: rank === 1 ? 1 : Number.POSITIVE_INFINITY }
+      ? { text: rank < UNRANKED ? '1×' : '–', sort: rank < UNRANKED ? 1 : Number.POSITIVE_INFINITY }
       : {
           text: ratio(versusBest.ratio),
           sort: versusBest.ratio,
@@ -115,20 +118,27 @@ function leagueRow(
 export function leagueTable(analysis: StudyAnalysis): Table | null {
   const { headline, ranking, excluded, figures, options } = analysis;
   if (headline === null || ranking === null) return null;
-  const rows = ranking.cpu.ranked.map((one) =>
-    leagueRow(one, headline.summaries.get(one.entry)!, analysis, undefined),
-  );
+  const several = analysis.leagues.length > 1;
+  let before = 0;
+  const rows = analysis.leagues.flatMap((league) => {
+    const { ranked } = league.ranking.cpu;
+    const places = ranked.map((one) => ({ ...one, rank: before + one.rank }));
+    before += ranked.length;
+    return places.map((one) =>
+      leagueRow(one, headline.summaries.get(one.entry)!, analysis, undefined),
+    );
+  });
   const rest = figures.results.entries.filter(
     ({ id }) => headline.summaries.has(id) && !ranking.cpu.ranked.some(({ entry }) => entry === id),
   );
   for (const { id, role } of rest) {
     const place = {
       entry: id,
-      rank: 1000,
+      rank: UNRANKED,
       group:
         role === 'contestant'
           ? analysis.sparse.has(id)
-            ? 'few'
+            ? count(analysis.sparse.get(id)!, 'round')
             : '–'
           : role === 'twin'
             ? 'twin'
@@ -140,7 +150,7 @@ export function leagueTable(analysis: StudyAnalysis): Table | null {
   return {
     id: 'league',
     title: `League table, ${headline.cell.id}`,
-    note: `Medians over rounds with ${percent(options.confidence)} intervals in small print, ranked by CPU per request of the API process. Clients of one group are not shown to differ; “?” marks an undecided place. few: too few rounds to be placed. ✗: not ranked, it failed a check.`,
+    note: `Medians over rounds with ${percent(options.confidence)} intervals in small print, ranked by CPU per request of the API process${several ? ', each runtime by itself: the groups and “vs best” are those of a runtime' : ''}. Clients of one group are not shown to differ; “?” marks an undecided place. “1 round” and the like: measured too rarely to be placed. ✗: not ranked, it failed a check.`,
     columns: [
       column('group', 1, undefined, false),
       column('client', 0, undefined, false),

@@ -37,20 +37,25 @@ test('a clear difference is told with its interval, its cell and both figures', 
 });
 
 test('with two runtimes each has its own first place, and an open one is called open', () => {
-  const { details } = verdict({
+  const { sentence, tone, details } = verdict({
     clients: [
       ...clients,
       { id: 'fast@bun', cpuUs: 40, runtime: 'bun' },
       { id: 'slow@bun', cpuUs: 80, runtime: 'bun' },
     ],
   });
+  assert.equal(tone, 'decided');
   assert.match(
-    details.join('\n'),
-    /On Node fast ranks first \([\d.]+ µs\); the next, slow, takes [12]\.\d\d× \(95 % CI [^)]+\) the CPU\./,
+    sentence,
+    /^On this rig: On Node, fast forwards a request for the least CPU: [\d.]+ µs in n2000-c50\. The next, slow, takes [12]\.\d\d× \(95 % CI [^)]+\) the CPU/,
+  );
+  assert.match(
+    sentence,
+    / On Bun, fast@bun forwards a request for the least CPU: [\d.]+ µs in n2000-c50\. The next, slow@bun, takes/,
   );
   assert.match(
     details.join('\n'),
-    /On Bun fast@bun ranks first \([\d.]+ µs\); the next, slow@bun, takes/,
+    /cheapest measured of each runtime: fast \([\d.]+ µs\) and fast@bun \(/,
   );
   const close = verdict({
     rounds: 10,
@@ -61,10 +66,108 @@ test('with two runtimes each has its own first place, and an open one is called 
       { id: 'b@bun', cpuUs: 42, runtime: 'bun' },
     ],
   });
+  assert.equal(close.tone, 'undecided');
   assert.match(
-    close.details.join('\n'),
-    /On Bun the first place is undecided: [ab]@bun is measured cheapest/,
+    close.sentence,
+    /On Bun, the first place is undecided: [ab]@bun is measured cheapest/,
   );
+});
+
+test('two faces of one package may share a first place whose order is open; strangers may not', () => {
+  const faces = (packages: (string | null)[]) =>
+    verdict(
+      {
+        rounds: 10,
+        entryNoise: 0.12,
+        clients: [
+          { id: 'one', cpuUs: 50 },
+          { id: 'two', cpuUs: 51 },
+          { id: 'far', cpuUs: 150 },
+        ],
+      },
+      (results) => {
+        for (const [index, entry] of results.entries.slice(0, 3).entries()) {
+          entry.package = packages[index];
+        }
+      },
+    );
+  const shared = faces(['same', 'same', 'other']);
+  assert.equal(shared.tone, 'decided');
+  assert.match(
+    shared.sentence,
+    /, same forwards a request for the least CPU: [\d.]+ µs in n2000-c50 through (one|two); in which order it and (one|two) come is undecided\. The next, far, takes/,
+  );
+  for (const packages of [
+    ['same', 'other', 'third'],
+    [null, null, 'other'],
+  ]) {
+    const { tone, sentence } = faces(packages);
+    assert.equal(tone, 'undecided');
+    assert.match(sentence, /the first place is undecided: (one|two) is measured cheapest/);
+  }
+});
+
+test('a first place tied with a stranger while another is open is not called decided or tied', () => {
+  const { tone, sentence } = verdict(
+    {
+      rounds: 20,
+      entryNoise: 0.01,
+      clients: [
+        { id: 'one', cpuUs: 50 },
+        { id: 'stranger', cpuUs: 50.4 },
+        { id: 'two', cpuUs: 51.5 },
+        { id: 'far', cpuUs: 150 },
+      ],
+    },
+    (results) => {
+      for (const entry of results.entries) entry.package = entry.id === 'stranger' ? 'b' : 'a';
+    },
+  );
+  assert.match(sentence, /the first place is undecided: .* tied with /);
+  assert.equal(tone, 'undecided');
+});
+
+test('a package whose own two faces are alone takes no first place from an open order', () => {
+  const { sentence } = verdict(
+    {
+      rounds: 10,
+      entryNoise: 0.2,
+      clients: [
+        ...clients,
+        { id: 'a@bun', cpuUs: 40, runtime: 'bun' },
+        { id: 'b@bun', cpuUs: 42, runtime: 'bun' },
+      ],
+    },
+    (results) => {
+      for (const entry of results.entries) entry.package = 'same';
+    },
+  );
+  assert.match(sentence, /On Bun, the first place is undecided/);
+});
+
+test('who was cheaper in every round it shares with the first is not passed over', () => {
+  const results = study({
+    rounds: 12,
+    entryNoise: 0.01,
+    clients: [
+      { id: 'lucky', cpuUs: 100 },
+      { id: 'cheaper', cpuUs: 80 },
+      { id: 'far', cpuUs: 400 },
+    ],
+    // The dear half of the run is the only one that `cheaper` took part in.
+    missing: (round, entry) => entry === 'cheaper' && round >= 6,
+  });
+  for (const { round, api } of results.measurements) {
+    if (api === null || round < 6) continue;
+    api.cpuPerRequestUs /= 2;
+    api.cpuUserUs /= 2;
+    api.cpuSystemUs /= 2;
+  }
+  const analysis = analyseStudy(results);
+  for (const one of analysis.gates) if (one.scope === 'rig') one.verdict = 'pass';
+  const { tone, sentence } = verdictOf({ ...analysis, rigInvalid: false });
+  assert.equal(tone, 'undecided');
+  assert.match(sentence, /lucky is measured cheapest .* but cheaper is not shown to be dearer/);
 });
 
 test('clients that cost the same are tied, not ranked', () => {
@@ -197,6 +300,35 @@ test('a study that stopped on its outcome says so among its limits', () => {
   assert.ok(!verdict().limits.some((limit) => limit.includes('--until-decided')));
 });
 
+test('cells that the first client was not measured in are not counted against it', () => {
+  const cells = [closedCell(2000, 50), closedCell(2000, 10), closedCell(2000, 200)];
+  const all = verdict({ cells });
+  assert.match(all.details.join('\n'), /fast is cheapest .* in 3 of 3 closed-loop cells/);
+  const missing = (_: number, entry: string, cell: string) =>
+    entry.startsWith('fast') && cell === 'n2000-c10';
+  const some = verdict({ cells, missing });
+  assert.match(some.details.join('\n'), /fast is cheapest .* in 2 of 2 closed-loop cells\.$/m);
+});
+
+test('the original pair beside the league is told with its rounds, and not judged', () => {
+  const pair = (['httpx', 'aiohttp'] as const).flatMap((name, at) => [
+    { id: name, cpuUs: at === 0 ? 2600 : 700, runtime: 'python' as const },
+    {
+      id: `${name}.per-request`,
+      cpuUs: at === 0 ? 99_000 : 1200,
+      runtime: 'python' as const,
+      reuse: 'per-request' as const,
+    },
+  ]);
+  const missing = (round: number, entry: string) => /httpx|aiohttp/.test(entry) && round > 1;
+  const { details, questions } = verdict({ clients: [...clients, ...pair], missing });
+  assert.match(
+    details.join('\n'),
+    /own pair ran beside the league, in 2 common rounds, too few for a verdict: httpx takes 3\.\d+× the CPU of aiohttp with a shared client and [78]\d\.\d× with a client per request\./,
+  );
+  assert.match(questions[0]!.answer, /\(2 rounds, measured and not judged\)/);
+});
+
 test('clients of the same name on two runtimes are told apart when their construction is priced', () => {
   const modes = (id: string, contestant: string, cpuUs: number) => ({ id, contestant, cpuUs });
   const both = [
@@ -215,6 +347,6 @@ test('clients of the same name on two runtimes are told apart when their constru
     return verdictOf(analyseStudy(results)).questions[0]!.answer;
   };
   assert.match(answer(10), /shared one: onehop@bun [\d.]+× .* and onehop [\d.]+×/);
-  assert.match(answer(2), /\(undecided\)/);
+  assert.match(answer(2), /onehop 2\.00× \([\d.–]+\) \(undecided, 2 rounds\)/);
   assert.doesNotMatch(answer(2), /is construction/);
 });

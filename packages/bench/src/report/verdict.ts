@@ -9,9 +9,11 @@ import {
   type Comparison,
   constructionCosts,
   differenceByConstruction,
+  type League,
   latencySteps,
   protocolPairs,
   type Ranked,
+  type Ranking,
   ROUNDS_FULL,
   ROUNDS_MIN,
   type StudyAnalysis,
@@ -62,16 +64,25 @@ export function verdictOf(analysis: StudyAnalysis): VerdictText {
     const left = ranked.length === 1 ? `only ${ranked[0]!.entry} is` : 'no client is';
     return undecided(`${left} left to rank in ${headline.cell.id}`, analysis);
   }
-  const most = Math.max(...ranked.slice(1).map(({ versusBest }) => versusBest!.rounds));
+  const against = analysis.leagues.flatMap((league) => league.ranking.cpu.ranked.slice(1));
+  if (against.length === 0) {
+    return undecided(
+      `no runtime has two clients to rank in ${headline.cell.id}; between runtimes more than the client differs`,
+      analysis,
+    );
+  }
+  const most = Math.max(...against.map(({ versusBest }) => versusBest!.rounds));
   if (most < ROUNDS_MIN) {
     return undecided(
       `${count(most, 'common round')} ${most === 1 ? 'is' : 'are'} too few, ${ROUNDS_MIN} are the least and ${ROUNDS_FULL} give a full verdict`,
       analysis,
     );
   }
-  return ranked.slice(1).every(({ versusBest }) => versusBest!.outcome === 'undecided')
-    ? undecided(noneShown(ranked), analysis)
-    : verdictFromRanks(analysis, ranked);
+  if (against.some(({ versusBest }) => versusBest!.outcome !== 'undecided')) {
+    return verdictFromRanks(analysis);
+  }
+  const [first] = analysis.leagues.filter((league) => league.ranking.cpu.ranked.length > 1);
+  return undecided(noneShown(first!.ranking.cpu.ranked), analysis);
 }
 
 function noneShown(ranked: readonly Ranked[]): string {
@@ -82,45 +93,77 @@ function noneShown(ranked: readonly Ranked[]): string {
 const outcomes = (ranked: readonly Ranked[], outcome: Comparison['outcome']) =>
   ranked.filter(({ versusBest }) => versusBest?.outcome === outcome);
 
-function verdictFromRanks(analysis: StudyAnalysis, ranked: readonly Ranked[]): VerdictText {
-  const { headline, options } = analysis;
-  const best = ranked[0]!;
-  const tied = outcomes(ranked, 'tied').map(({ entry }) => entry);
-  const open = outcomes(ranked, 'undecided').map(({ entry }) => entry);
-  const worse = outcomes(ranked, 'worse');
-  const decided = [...worse, ...outcomes(ranked, 'tied')];
-  const provisional = decided.some(({ versusBest }) => versusBest?.provisional);
-  const rounds = Math.min(...decided.map(({ versusBest }) => versusBest!.rounds));
+/** Who leads one league, told so that no more is said than was shown. */
+function verdictFromRanks(analysis: StudyAnalysis): VerdictText {
+  const { leagues } = analysis;
+  const judged = leagues.filter(({ ranking }) => ranking.cpu.ranked.length > 1);
+  const ranks = judged.map(({ ranking }) => ranking.cpu.ranked);
+  const decided = ranks
+    .flat()
+    .flatMap(({ versusBest }) =>
+      versusBest !== null && versusBest.outcome !== 'undecided' ? [versusBest] : [],
+    );
+  const provisional = decided.some((pair) => pair.provisional);
+  const rounds = Math.min(...decided.map((pair) => pair.rounds));
   const start = `${provisional ? `Provisionally (${count(rounds, 'round')}, crude intervals), on` : 'On'} this rig`;
-  const figure = `${number(headline!.summaries.get(best.entry)!.cpuUs!.value)} µs in ${headline!.cell.id}`;
-  let sentence: string;
-  if (tied.length === 0 && open.length === 0) {
-    sentence = `${start}, ${best.entry} forwards a request for the least CPU: ${figure}.`;
-  } else if (open.length === 0) {
-    sentence = `${start}, ${list([best.entry, ...tied])} are tied for the least CPU per request: ${figure}.`;
-  } else {
-    const also = tied.length > 0 ? `, tied with ${list(tied)}` : '';
-    sentence = `${start} the first place is undecided: ${best.entry} is measured cheapest (${figure})${also}, but ${list(open)} ${open.length === 1 ? 'is' : 'are'} not shown to be dearer.`;
-  }
-  const next = worse[0];
-  if (next !== undefined) {
-    sentence += ` The next, ${next.entry}, takes ${withConfidence(next.versusBest!, options.confidence)} the CPU${rateClause(analysis, best.entry, next.entry)}.`;
-  } else {
-    sentence += ' No other client is shown to be dearer.';
-  }
+  const several = judged.length > 1;
+  const clauses = judged.map((league) => leagueClause(analysis, league, several));
+  const tones = clauses.map(({ tone }) => tone);
   return {
-    tone: open.length > 0 ? 'undecided' : tied.length > 0 ? 'tied' : 'decided',
-    sentence,
-    details: detailsOf(analysis, ranked),
+    tone: tones.includes('undecided') ? 'undecided' : tones.includes('tied') ? 'tied' : 'decided',
+    sentence: `${start}${several ? ': ' : ', '}${clauses.map(({ text }) => text).join(' ')}`,
+    details: detailsOf(analysis, analysis.ranking!.cpu.ranked),
     limits: limitsOf(analysis),
     questions: questionsOf(analysis),
   };
 }
 
+function leagueClause(
+  analysis: StudyAnalysis,
+  { runtime, ranking }: League,
+  several: boolean,
+): Pick<VerdictText, 'tone'> & { text: string } {
+  const { headline, options, figures } = analysis;
+  const { ranked } = ranking.cpu;
+  const best = ranked[0]!.entry;
+  const tied = outcomes(ranked, 'tied').map(({ entry }) => entry);
+  // `better`: dearer on average, but over rounds that the first did not share.
+  const open = ranked
+    .filter(({ versusBest }) => ['undecided', 'better'].includes(versusBest?.outcome ?? ''))
+    .map(({ entry }) => entry);
+  const next = outcomes(ranked, 'worse')[0];
+  const where = several ? `on ${RUNTIMES[runtime]}, ` : '';
+  const figure = `${number(headline!.summaries.get(best)!.cpuUs!.value)} µs in ${headline!.cell.id}`;
+  const packageOf = (entry: string) => figures.entry(entry).package;
+  // Whichever of them is first: it is the same package, and all others are shown to be dearer.
+  const own =
+    packageOf(best) != null &&
+    next !== undefined &&
+    [...tied, ...open].every((entry) => packageOf(entry) === packageOf(best));
+  let text: string;
+  if (tied.length === 0 && open.length === 0) {
+    text = `${where}${best} forwards a request for the least CPU: ${figure}.`;
+  } else if (open.length === 0) {
+    text = `${where}${list([best, ...tied])} are tied for the least CPU per request: ${figure}.`;
+  } else if (own) {
+    text = `${where}${packageOf(best)} forwards a request for the least CPU: ${figure} through ${best}; in which order it and ${list([...tied, ...open])} come is undecided.`;
+  } else {
+    const also = tied.length > 0 ? `, tied with ${list(tied)}` : '';
+    text = `${where}the first place is undecided: ${best} is measured cheapest (${figure})${also}, but ${list(open)} ${open.length === 1 ? 'is' : 'are'} not shown to be dearer.`;
+  }
+  if (next !== undefined) {
+    text += ` The next, ${next.entry}, takes ${withConfidence(next.versusBest!, options.confidence)} the CPU${rateClause(analysis, ranking.rps, best, next.entry)}.`;
+  } else text += ' No other client is shown to be dearer.';
+  return {
+    tone: open.length > 0 && !own ? 'undecided' : tied.length > 0 ? 'tied' : 'decided',
+    text: several ? `${text[0]!.toUpperCase()}${text.slice(1)}` : text,
+  };
+}
+
 /** Requests/s of the best against the next, the co-primary figure. */
-function rateClause(analysis: StudyAnalysis, best: string, next: string): string {
+function rateClause(analysis: StudyAnalysis, rates: Ranking, best: string, next: string): string {
   if (analysis.rigLimited) return '; requests/s are not judged, the rig is limited';
-  const pair = analysis.ranking!.rps.pairs.find(
+  const pair = rates.pairs.find(
     ({ a, b }) => (a === next && b === best) || (a === best && b === next),
   );
   if (pair === undefined) return '';
@@ -141,12 +184,12 @@ function rateClause(analysis: StudyAnalysis, best: string, next: string): string
 
 function detailsOf(analysis: StudyAnalysis, ranked: readonly Ranked[]): string[] {
   const details: string[] = [];
-  const { headline, figures, ranking, options, cells } = analysis;
-  const runtimes = (['node', 'bun', 'python'] as const).filter((runtime) =>
-    ranked.some(({ entry }) => figures.entry(entry).runtime === runtime),
-  );
-  if (runtimes.length > 1) {
-    for (const runtime of runtimes) details.push(firstOnRuntime(analysis, ranked, runtime));
+  const { headline, ranking, options, cells } = analysis;
+  if (analysis.leagues.length > 1) {
+    const figure = (entry: string) =>
+      `${entry} (${number(headline!.summaries.get(entry)!.cpuUs!.value)} µs)`;
+    const firsts = analysis.leagues.map((league) => figure(league.ranking.cpu.ranked[0]!.entry));
+    details.push(`The cheapest measured of each runtime: ${list(firsts)}.`);
   }
   const study = ranking!.cpu.pairs.find(
     ({ a, b }) => [a, b].includes('httpx') && [a, b].includes('aiohttp'),
@@ -155,9 +198,13 @@ function detailsOf(analysis: StudyAnalysis, ranked: readonly Ranked[]): string[]
     details.push(
       `The study’s own pair, both with a shared client: ${study.a} takes ${withConfidence(study, options.confidence)} the CPU of ${study.b}, ${study.outcome === 'worse' ? 'shown to be dearer' : study.outcome}.`,
     );
-  }
-  const closed = cells.filter(({ cell, best }) => cell.kind === 'closed' && best.cpu !== null);
+  } else details.push(...originalPair(analysis));
   const first = ranked[0]!.entry;
+  // A cell that the first was not measured in says nothing about it.
+  const closed = cells.filter(
+    ({ cell, best, summaries }) =>
+      cell.kind === 'closed' && best.cpu !== null && summaries.has(first),
+  );
   const leads = closed.filter(
     ({ best, versusBest }) => best.cpu === first || versusBest.cpu.get(first)?.outcome === 'tied',
   );
@@ -174,31 +221,15 @@ function detailsOf(analysis: StudyAnalysis, ranked: readonly Ranked[]): string[]
   return details;
 }
 
-/** Who is first among the clients of one runtime: only the client differs between those. */
-function firstOnRuntime(
-  analysis: StudyAnalysis,
-  ranked: readonly Ranked[],
-  runtime: Runtime,
-): string {
-  const { headline, figures, ranking, options } = analysis;
-  const own = ranked.filter(({ entry }) => figures.entry(entry).runtime === runtime);
-  const first = own[0]!.entry;
-  const cpuUs = `${number(headline!.summaries.get(first)!.cpuUs!.value)} µs`;
-  const against = own
-    .slice(1)
-    .map(({ entry }) => ranking!.cpu.pairs.find(({ a, b }) => a === entry && b === first)!);
-  if (against.length === 0) return `On ${RUNTIMES[runtime]} only ${first} is ranked (${cpuUs}).`;
-  const tied = against.filter(({ outcome }) => outcome === 'tied').map(({ a }) => a);
-  const open = against.filter(({ outcome }) => outcome === 'undecided').map(({ a }) => a);
-  const worse = against.find(({ outcome }) => outcome === 'worse');
-  const also = tied.length > 0 ? `, tied with ${list(tied)}` : '';
-  const start =
-    open.length > 0
-      ? `On ${RUNTIMES[runtime]} the first place is undecided: ${first} is measured cheapest (${cpuUs})${also}, but ${list(open)} ${open.length === 1 ? 'is' : 'are'} not shown to be dearer`
-      : `On ${RUNTIMES[runtime]} ${first} ranks first (${cpuUs})${also}`;
-  return worse === undefined
-    ? `${start}.`
-    : `${start}; the next, ${worse.a}, takes ${withConfidence(worse, options.confidence)} the CPU.`;
+/** The original's pair where it ran beside the league: told with its rounds, and not judged. */
+function originalPair(analysis: StudyAnalysis): string[] {
+  const found = differenceByConstruction(analysis);
+  if (found?.slow !== 'httpx' || found.fast !== 'aiohttp') return [];
+  const { sharedRatio, perRequestRatio } = found;
+  const rounds = Math.min(sharedRatio.rounds, perRequestRatio.rounds);
+  return [
+    `The study’s own pair ran beside the league, in ${count(rounds, 'common round')}${rounds < ROUNDS_MIN ? ', too few for a verdict' : ''}: httpx takes ${ratio(sharedRatio.ratio)} the CPU of aiohttp with a shared client and ${ratio(perRequestRatio.ratio)} with a client per request.`,
+  ];
 }
 
 function limitsOf(analysis: StudyAnalysis): string[] {
@@ -218,6 +249,12 @@ function limitsOf(analysis: StudyAnalysis): string[] {
   if (lag !== undefined) {
     limits.push(
       `The open loop fell behind its schedule (${lag.figure}; asked: ${lag.limit}), so open-loop latencies are too high.`,
+    );
+  }
+  const others = limited('others');
+  if (others !== undefined) {
+    limits.push(
+      `Other processes ran on the machine meanwhile: ${others.figure}, ${others.limit} is asked; that widens the intervals.`,
     );
   }
   const rounds = results.settings.rounds;
@@ -273,7 +310,7 @@ function construction(analysis: StudyAnalysis): string {
     .sort((a, b) => b.comparison.ratio - a.comparison.ratio)
     .map(
       ({ shared, comparison }) =>
-        `${shared} ${ratioWithInterval(comparison.ratio, comparison.interval)}${comparison.outcome === 'worse' ? '' : ` (${comparison.outcome})`}`,
+        `${shared} ${ratioWithInterval(comparison.ratio, comparison.interval)}${comparison.outcome === 'worse' ? '' : ` (${certainty(comparison)})`}`,
     );
   let answer = `CPU of a client per request over a shared one: ${list(shown, 8)}.`;
   const difference = differenceByConstruction(analysis);
@@ -283,10 +320,14 @@ function construction(analysis: StudyAnalysis): string {
     answer +=
       share > 0 && share < 1 && Math.min(perRequestRatio.rounds, sharedRatio.rounds) >= ROUNDS_MIN
         ? `: ${percent(share)} of that difference (on a log scale) is construction.`
-        : '.';
+        : ` (${count(Math.min(perRequestRatio.rounds, sharedRatio.rounds), 'round')}, measured and not judged).`;
   }
   return answer;
 }
+
+/** What keeps a comparison from a verdict: hardly any rounds, or what the rounds show. */
+const certainty = ({ outcome, rounds }: Comparison): string =>
+  rounds < ROUNDS_MIN ? `${outcome}, ${count(rounds, 'round')}` : outcome;
 
 function blocking(analysis: StudyAnalysis): string {
   const all = blockingByEntry(analysis);

@@ -41,6 +41,7 @@ const entry = Type.Object({
     Type.Literal('null-forwarder'),
   ]),
   contestant: text(),
+  package: Type.Optional(orNull(text('package the client comes from; null when built in'))),
   runtime: runtime(),
   reuse: Type.Union([Type.Literal('shared'), Type.Literal('per-request')]),
   protocol: Type.Union([Type.Literal('http/1.1'), Type.Literal('h2c')]),
@@ -81,6 +82,17 @@ const measurement = Type.Object({
   cell: text(),
   startedAt: text(),
   calibrationMs: Type.Optional(number('time of a fixed spin loop right before the run')),
+  sliceCpuUs: Type.Optional(
+    Type.Array(Type.Number(), {
+      description: 'CPU per request of each piece of a run that was measured in pieces',
+    }),
+  ),
+  slicePasses: Type.Optional(
+    Type.Array(Type.Integer({ minimum: 0 }), {
+      description: 'the pass that each piece was in; pieces of one pass ran close to each other',
+    }),
+  ),
+  otherCores: Type.Optional(number('cores kept busy by processes outside the study')),
   completed: count(),
   valid: count(),
   statusCounts: counts(),

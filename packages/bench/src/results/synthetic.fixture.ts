@@ -18,8 +18,21 @@ export interface SimulatedClient {
   /** Share of requests that fail. */
   errorShare?: number;
   /** Connections the client opens at most; the fair pool when absent. */
+  /** Like the study's `drift`, of this client alone. */
+  drift?: number;
   poolMax?: number;
   failsCheck?: string;
+}
+
+/** A run in pieces by turns, and what disturbs it within a round. */
+export interface SimulatedPieces {
+  passes: number;
+  /** Standard deviation of the log-normal noise that all pieces of a pass share. */
+  passNoise: number;
+  /** The same of one piece. */
+  pieceNoise: number;
+  /** Share of the pieces that something makes dearer, up to four times. */
+  spikeShare: number;
 }
 
 export interface SimulationOptions {
@@ -39,6 +52,8 @@ export interface SimulationOptions {
   /** Measurements to leave out, as an interrupted run would. */
   missing?: (round: number, entry: string, cell: string) => boolean;
   generatorUtilisation?: number;
+  /** Absent: every run is one piece. */
+  pieces?: SimulatedPieces;
 }
 
 export const closedCell = (requests: number, connections: number, latencyMs = 0): Cell => ({
@@ -280,6 +295,26 @@ function frame(options: SimulationOptions, entries: Entry[], cells: Cell[]): Stu
   };
 }
 
+const noiseOf = (random: Random, deviation: number) => Math.exp(normal(random) * deviation);
+
+/** Cuts a run into pieces that its CPU per request is then the mean of. */
+function cutIntoPieces(
+  run: Measurement,
+  { pieceNoise, spikeShare }: SimulatedPieces,
+  passEffects: readonly number[],
+  random: Random,
+): void {
+  const { api } = run;
+  if (api === null) return;
+  run.slicePasses = passEffects.map((_, pass) => pass);
+  run.sliceCpuUs = passEffects.map((effect) => {
+    const spike = random() < spikeShare ? 1 + 3 * random() : 1;
+    return api.cpuPerRequestUs * effect * spike * noiseOf(random, pieceNoise);
+  });
+  api.cpuPerRequestUs =
+    run.sliceCpuUs.reduce((total, cpuUs) => total + cpuUs, 0) / passEffects.length;
+}
+
 /** Simulates a whole study. The same options give the same results. */
 export function simulateStudy(options: SimulationOptions = {}): StudyResults {
   const clients = options.clients ?? studyClients;
@@ -303,17 +338,23 @@ export function simulateStudy(options: SimulationOptions = {}): StudyResults {
   for (let round = 0; round < results.settings.rounds; round++) {
     const roundEffect = Math.exp(normal(random) * (options.roundNoise ?? 0.05));
     for (const cell of shuffled(cells, random)) {
+      const { pieces } = options;
+      const passEffects = Array.from({ length: pieces?.passes ?? 0 }, () =>
+        noiseOf(random, pieces!.passNoise),
+      );
       for (const entry of shuffled(entries, random)) {
         const slowdown = 1 + ((options.drift ?? 0) * order) / total;
         const noise =
           roundEffect * slowdown * Math.exp(normal(random) * (options.entryNoise ?? 0.02));
         const client = byId.get(entry.id) ?? null;
-        const cpuUs = (client?.cpuUs ?? 0) * noise;
+        const ownSlowdown = 1 + ((client?.drift ?? 0) * order) / total;
+        const cpuUs = (client?.cpuUs ?? 0) * noise * ownSlowdown;
         const capacity =
           client === null ? (best * (options.ceiling ?? 4)) / noise : 1e6 / (cpuUs + 25 * noise);
         const utilisation = options.generatorUtilisation ?? 0.45;
         const facts = { client, cpuUs, capacity, random, utilisation };
         const run = measure(cell, facts, results.settings.connectionsMax);
+        if (pieces !== undefined) cutIntoPieces(run, pieces, passEffects, random);
         if (!options.missing?.(round, entry.id, cell.id)) {
           results.measurements.push({ ...run, round, order, entry: entry.id });
         }

@@ -31,6 +31,8 @@ export interface Entry {
   id: string;
   role: 'contestant' | 'twin' | 'direct' | 'null-forwarder';
   contestant: string;
+  /** Package the client comes from; null when built into the runtime. */
+  package?: string | null;
   runtime: Runtime;
   reuse: ReuseMode;
   protocol: UpstreamProtocol;
@@ -76,7 +78,7 @@ export interface Percentiles {
   mean: number;
 }
 
-/** One entry in one cell in one round: what a fresh API process did under one load run. */
+/** One entry in one cell in one round: what a fresh API process did, in one piece or in several. */
 export interface Measurement {
   round: number;
   /** Position in the whole run, counted from 0: the order things were really executed in. */
@@ -86,6 +88,15 @@ export interface Measurement {
   startedAt: string;
   /** Time a fixed spin loop took right before the run, in ms: shows throttling and stolen time. */
   calibrationMs?: number;
+  /**
+   * CPU per request of each piece, in µs and in order, when the run was measured in pieces by turns
+   * with the other entries of its round. All other figures are those of the pieces together.
+   */
+  sliceCpuUs?: number[];
+  /** The pass each piece was in: pieces of one pass ran within seconds of each other. */
+  slicePasses?: number[];
+  /** Cores kept busy by processes outside the study while its round was measured in pieces. */
+  otherCores?: number;
   /** Requests that completed, and what they were. */
   completed: number;
   /** Completed with 2xx and a byte-exact, validated body. */

@@ -1,4 +1,5 @@
 /** One results file turned into everything that the report says. Pure: same file, same answer. */
+import type { Runtime } from '../contestants/types.ts';
 import type { Cell, Measurement, StudyResults } from '../results/index.ts';
 import { bootstrap, type Interval, type IntervalOptions } from './bootstrap.ts';
 import {
@@ -14,6 +15,9 @@ import { mean, median } from './describe.ts';
 import { CPU, errorsOf, Figures, headlineCell, type Metric, RPS } from './figures.ts';
 import { exitCodeOf, type Gate, judgeGates } from './gates.ts';
 import { type Ranking, rank } from './ranking.ts';
+
+const NO_RANKINGS = { cpu: { ranked: [], pairs: [] }, rps: { ranked: [], pairs: [] } };
+const RUNTIMES: readonly Runtime[] = ['node', 'bun', 'python'];
 
 /** Resamples in cells that no verdict is drawn from; there only the bands are shown. */
 const RESAMPLES_ELSEWHERE = 2000;
@@ -61,6 +65,12 @@ export interface CellAnalysis {
   versusBest: Record<Metric['id'], Map<string, Comparison>>;
 }
 
+/** The clients of one runtime, compared among themselves only: a family of pairs of their own. */
+export interface League {
+  runtime: Runtime;
+  ranking: Record<Metric['id'], Ranking>;
+}
+
 export interface StudyAnalysis {
   results: StudyResults;
   figures: Figures;
@@ -76,6 +86,8 @@ export interface StudyAnalysis {
   headline: CellAnalysis | null;
   /** All pairs of the headline cell. */
   ranking: Record<Metric['id'], Ranking> | null;
+  /** The same within each runtime that has clients to rank: there only the client differs. */
+  leagues: League[];
   cells: CellAnalysis[];
 }
 
@@ -94,13 +106,14 @@ const perRequest = (total: number | undefined, run: Measurement) =>
   total === undefined || run.completed === 0 ? null : total / run.completed;
 
 function summarise(
+  figures: Figures,
   runs: readonly Measurement[],
   options: IntervalOptions,
   detailed: boolean,
 ): EntrySummary {
   const { entry, cell } = runs[0]!;
   const p99 = runs.map((run) => run.latencyMs.p99).filter((value) => value !== null);
-  const cpu = runs.map((run) => run.api?.cpuPerRequestUs ?? null).filter((value) => value !== null);
+  const cpu = runs.map((run) => figures.cpuUs(run)).filter((value) => value !== null);
   const requests = runs.reduce((total, run) => total + run.upstream.requests, 0);
   const opened = runs.reduce((total, run) => total + run.upstream.connectionsOpened, 0);
   const spectrum = runs.filter((run) => run.quantilesMs.length === 101);
@@ -156,7 +169,7 @@ function analyseCell(
   const summaries = new Map<string, EntrySummary>();
   for (const { id } of figures.results.entries) {
     const runs = figures.runs(cell.id, id);
-    if (runs.length > 0) summaries.set(id, summarise(runs, options, detailed));
+    if (runs.length > 0) summaries.set(id, summarise(figures, runs, options, detailed));
   }
   const twin = figures.twin();
   const found: CellAnalysis = {
@@ -240,13 +253,18 @@ export function analyseStudy(results: StudyResults): StudyAnalysis {
   const headline = cells.find(({ cell }) => cell.id === headlineId) ?? null;
   const sparse = headline === null ? new Map<string, number>() : sparseEntries(headline, eligible);
   const placed = eligible.filter((id) => !sparse.has(id));
-  const rankOf = (metric: Metric) =>
+  const rankOf = (metric: Metric, ids: readonly string[]) =>
     rank(
-      figuresOf(figures, headline!.cell, metric, placed),
+      figuresOf(figures, headline!.cell, metric, ids),
       headline!.band[metric.id],
       metric.lowerIsBetter,
       options,
     );
+  const rankings = (ids: readonly string[]) => ({ cpu: rankOf(CPU, ids), rps: rankOf(RPS, ids) });
+  const leagues = RUNTIMES.map((runtime): League => {
+    const own = placed.filter((id) => figures.entry(id).runtime === runtime);
+    return { runtime, ranking: headline === null ? NO_RANKINGS : rankings(own) };
+  });
   return {
     results,
     figures,
@@ -258,7 +276,8 @@ export function analyseStudy(results: StudyResults): StudyAnalysis {
     excluded,
     sparse,
     headline,
-    ranking: headline === null ? null : { cpu: rankOf(CPU), rps: rankOf(RPS) },
+    ranking: headline === null ? null : rankings(placed),
+    leagues: leagues.filter(({ ranking }) => ranking.cpu.ranked.length > 0),
     cells,
   };
 }

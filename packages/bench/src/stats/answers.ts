@@ -42,7 +42,7 @@ export function constructionCosts(analysis: StudyAnalysis): Construction[] {
   );
   const pairs = found.map(([built, shared]) => [built.id, shared.id] as const);
   const compared = comparePairs(pairs, byEntry, headline.band.cpu, true, options);
-  return found.map(([built, shared], index) => ({
+  const costs = found.map(([built, shared], index) => ({
     contestant: shared.contestant,
     shared: shared.id,
     perRequest: built.id,
@@ -51,6 +51,8 @@ export function constructionCosts(analysis: StudyAnalysis): Construction[] {
     comparison: compared[index]!,
     constructionShare: 1 - 1 / compared[index]!.ratio,
   }));
+  // Without a common round there is nothing to compare.
+  return costs.filter(({ comparison }) => comparison.rounds > 0);
 }
 
 export interface DifferenceShare {
@@ -87,6 +89,7 @@ export function differenceByConstruction(analysis: StudyAnalysis): DifferenceSha
     );
   const perRequestRatio = ratio(slow.perRequest, fast.perRequest);
   const sharedRatio = ratio(slow.shared, fast.shared);
+  if (perRequestRatio.rounds === 0 || sharedRatio.rounds === 0) return null;
   const share = 1 - Math.log(sharedRatio.ratio) / Math.log(perRequestRatio.ratio);
   return { slow: slow.shared, fast: fast.shared, perRequestRatio, sharedRatio, share };
 }

@@ -10,13 +10,13 @@ import {
   studentInterval,
   studentPValue,
 } from './bootstrap.ts';
-import { holm, mean } from './describe.ts';
+import { holm, mean, standardDeviation } from './describe.ts';
 
 /** Below this many common rounds nothing is concluded. */
 export const ROUNDS_MIN = 5;
 /** From here on the interval is not called crude. */
 export const ROUNDS_FULL = 10;
-/** A rig whose A/A interval is wider than this cannot call anything tied. */
+/** A rig whose band is wider than this cannot call anything tied. */
 export const BAND_MAX = 0.1;
 
 /** One figure per round: what an entry did in one cell. */
@@ -30,6 +30,8 @@ export interface RatioEstimate {
   /** Student's t on the log ratio, printed beside it. */
   tInterval: Interval | null;
   pValue: number;
+  /** Of the logarithm of the ratio; NaN below two common rounds. */
+  standardError: number;
   rounds: number;
   /** True below {@link ROUNDS_FULL} rounds: the interval itself is uncertain. */
   crude: boolean;
@@ -73,6 +75,7 @@ export function estimateRatio(a: ByRound, b: ByRound, options: IntervalOptions):
     interval: exponential(bootstrap(ratios, 'mean', options)),
     tInterval: exponential(studentInterval(ratios, options.confidence)),
     pValue: studentPValue(ratios),
+    standardError: standardDeviation(ratios) / Math.sqrt(ratios.length),
     rounds: ratios.length,
     crude: ratios.length < ROUNDS_FULL,
   };
@@ -88,12 +91,15 @@ function hull(estimate: RatioEstimate): Interval | null {
   };
 }
 
-/** Half-width of the band on the log scale within which entries count as equal. */
+/**
+ * Half-width of the band on the log scale within which entries count as equal: how far the twin was
+ * measured from its original, and one standard error more. Not its whole interval: that of a pair,
+ * which has to leave the band, holds the scatter of the rounds as well (docs/adr/0005).
+ */
 export function equivalenceBand(twin: RatioEstimate | null, equivalenceMin: number): number {
   const least = Math.log(1 + equivalenceMin);
-  const span = twin === null ? null : hull(twin);
-  if (span === null) return least;
-  return Math.max(least, Math.abs(Math.log(span.low)), Math.abs(Math.log(span.high)));
+  if (twin === null || twin.rounds < 2) return least;
+  return Math.max(least, Math.abs(Math.log(twin.ratio)) + twin.standardError);
 }
 
 /**

@@ -1,13 +1,14 @@
 /** Measurements turned round: one figure per cell, entry and round. */
 import type { Cell, Entry, Measurement, StudyResults } from '../results/index.ts';
 import type { ByRound } from './compare.ts';
+import { steadyCpuUs } from './pieces.ts';
 
 export interface Metric {
   id: 'cpu' | 'rps';
   title: string;
   unit: string;
   lowerIsBetter: boolean;
-  of(measurement: Measurement): number | null;
+  of(measurement: Measurement, figures: Figures): number | null;
 }
 
 /** Primary: the steadiest figure on a machine whose cores are shared. */
@@ -16,7 +17,7 @@ export const CPU: Metric = {
   title: 'CPU per request',
   unit: 'µs',
   lowerIsBetter: true,
-  of: ({ api }) => (api === null ? null : api.cpuPerRequestUs),
+  of: (run, figures) => figures.cpuUs(run),
 };
 
 /** Co-primary. */
@@ -32,6 +33,8 @@ export const RPS: Metric = {
 export class Figures {
   readonly results: StudyResults;
   readonly #runs = new Map<string, Map<number, Measurement>>();
+  /** Of runs in pieces. */
+  readonly #cpuUs = new Map<Measurement, number>();
 
   constructor(results: StudyResults) {
     this.results = results;
@@ -45,6 +48,18 @@ export class Figures {
       }
       byRound.set(measurement.round, measurement);
     }
+    const together = new Map<string, Measurement[]>();
+    for (const run of [...this.#runs.values()].flatMap((byRound) => [...byRound.values()])) {
+      const key = `${run.cell}\n${run.round}`;
+      together.set(key, [...(together.get(key) ?? []), run]);
+    }
+    for (const runs of together.values()) {
+      const steady = steadyCpuUs(runs);
+      for (const run of runs) {
+        const cpuUs = steady.get(run.entry);
+        if (cpuUs !== undefined) this.#cpuUs.set(run, cpuUs);
+      }
+    }
   }
 
   /** Runs of an entry in a cell, in run order. */
@@ -52,11 +67,16 @@ export class Figures {
     return [...(this.#runs.get(`${cell}\n${entry}`)?.values() ?? [])];
   }
 
+  /** CPU per request: of a run in pieces the steady one, else CPU through requests; null without. */
+  cpuUs(run: Measurement): number | null {
+    return this.#cpuUs.get(run) ?? run.api?.cpuPerRequestUs ?? null;
+  }
+
   /** One value per round; rounds where the entry did no work are missing. */
-  byRound(cell: string, entry: string, of: (m: Measurement) => number | null): ByRound {
+  byRound(cell: string, entry: string, of: Metric['of']): ByRound {
     const values = new Map<number, number>();
     for (const measurement of this.runs(cell, entry)) {
-      const value = measurement.completed > 0 ? of(measurement) : null;
+      const value = measurement.completed > 0 ? of(measurement, this) : null;
       if (value !== null && value > 0) values.set(measurement.round, value);
     }
     return values;

@@ -5,7 +5,7 @@
 import type { Cell, Measurement } from '../results/index.ts';
 import { decide, estimateRatio, ROUNDS_MIN } from './compare.ts';
 import { mean, median, trend } from './describe.ts';
-import { CPU, errorsOf, type Figures, headlineCell, RPS } from './figures.ts';
+import { CPU, errorsOf, type Figures, headlineCell, type Metric, RPS } from './figures.ts';
 
 export const LITTLE_TOLERANCE = 0.05;
 /** Requests per connection from which on a run counts as steady. */
@@ -17,6 +17,8 @@ export const CEILING_MIN = 3;
 export const DRIFT_MAX = 0.1;
 export const LAG_SHARE_MAX = 0.1;
 export const LAG_FREE_MS = 1;
+/** Housekeeping of a machine stays well below; a neighbour that works does not. */
+export const OTHERS_MAX = 0.1;
 
 export interface Gate {
   id: string;
@@ -277,7 +279,7 @@ function twinGate(figures: Figures): Gate {
 }
 
 /** Per-round means of what is left of each figure after its entry's and cell's own mean. */
-function residualsByRound(figures: Figures, of: (run: Measurement) => number | null): number[] {
+function residualsByRound(figures: Figures, of: Metric['of']): number[] {
   const rounds = new Map<number, number[]>();
   for (const { cell, entry } of groups(figures, true)) {
     const byRound = [...figures.byRound(cell.id, entry, of)];
@@ -293,6 +295,17 @@ function residualsByRound(figures: Figures, of: (run: Measurement) => number | n
   return [...rounds].sort(([a], [b]) => a - b).map(([, residuals]) => mean(residuals));
 }
 
+/** Whether a series of logarithms rises or falls by more than the limit and more than by chance. */
+function driftOf(series: readonly number[], pOf: (pValue: number) => number = (p) => p) {
+  const { change, rho, pValue } = trend(series);
+  const share = Math.exp(change) - 1;
+  return { share, rho, drifts: Math.abs(share) > DRIFT_MAX && pOf(pValue) < 0.05 };
+}
+
+/**
+ * Drift of the machine and of any ratio breaches: rounds that are paired cancel the first out of
+ * ratios, but a study whose microseconds change on the way is no steady measurement.
+ */
 function driftGate(figures: Figures): Gate {
   const base = {
     id: 'drift',
@@ -301,12 +314,58 @@ function driftGate(figures: Figures): Gate {
   };
   const series = residualsByRound(figures, CPU.of);
   if (series.length < 3) return gate(base, 'rig', 'absent', 'too few rounds to see a trend');
-  const found = trend(series);
-  const change = Math.exp(found.change) - 1;
-  const drifts = Math.abs(change) > DRIFT_MAX && found.pValue < 0.05;
-  const sign = change >= 0 ? '+' : '−';
-  const figure = `CPU ${sign}${percent(Math.abs(change))}, Spearman ρ ${found.rho.toFixed(2)}`;
-  return gate(base, 'rig', drifts ? 'breach' : 'pass', figure);
+  const machine = driftOf(series);
+  const worst = worstRatioDrift(figures);
+  const signed = (share: number) => `${share >= 0 ? '+' : '−'}${percent(Math.abs(share))}`;
+  const ratio = worst === null ? '' : `; ${signed(worst.share)} to the others (${worst.entry})`;
+  const figure = `CPU ${signed(machine.share)}, Spearman ρ ${machine.rho.toFixed(2)}${ratio}`;
+  return gate(base, 'rig', machine.drifts || worst !== null ? 'breach' : 'pass', figure);
+}
+
+const factorial = (n: number): number => (n <= 1 ? 1 : n * factorial(n - 1));
+
+/** The entry of the headline cell that drifts most against those that ran in all rounds; null: none. */
+function worstRatioDrift(figures: Figures) {
+  const cell = headlineCell(figures.results);
+  if (cell === null) return null;
+  const all = groups(figures, false)
+    .filter((group) => group.cell.id === cell.id)
+    .map(({ entry }) => ({ entry, byRound: figures.byRound(cell.id, entry, CPU.of) }));
+  const rounds = [...new Set(all.flatMap(({ byRound }) => [...byRound.keys()]))].sort(
+    (a, b) => a - b,
+  );
+  const whole = all.filter(({ byRound }) => byRound.size === rounds.length);
+  if (rounds.length < 3 || whole.length < 2) return null;
+  const centres = rounds.map((round) =>
+    mean(whole.map(({ byRound }) => Math.log(byRound.get(round)!))),
+  );
+  // Of n rounds in random order, two of n! rise or fall throughout: with so many entries that few
+  // rounds show no drift of one.
+  const least = 2 / factorial(rounds.length);
+  const found = whole.map(({ entry, byRound }) => {
+    const series = rounds.map((round, index) => Math.log(byRound.get(round)!) - centres[index]!);
+    return { entry, ...driftOf(series, (p) => Math.max(p, least) * whole.length) };
+  });
+  found.sort((a, b) => Math.abs(b.share) - Math.abs(a.share));
+  return found.find(({ drifts }) => drifts) ?? null;
+}
+
+/** Other processes take caches and turns; pieces by turns share that out, but cannot undo it. */
+function othersGate(figures: Figures): Gate {
+  const base = {
+    id: 'others',
+    title: 'Machine otherwise idle',
+    limit: `below ${percent(OTHERS_MAX, 0)} of a core`,
+  };
+  const rounds = new Map<number, number>();
+  for (const { round, otherCores } of figures.results.measurements) {
+    if (otherCores !== undefined) rounds.set(round, otherCores);
+  }
+  if (rounds.size === 0) return gate(base, 'rig', 'absent', 'not watched');
+  const cores = median([...rounds.values()]);
+  const worst = Math.max(...rounds.values());
+  const figure = `others used ${percent(cores, 0)} of a core (median round; worst ${percent(worst, 0)})`;
+  return gate(base, 'rig', cores < OTHERS_MAX ? 'pass' : 'limited', figure);
 }
 
 function auditGate(figures: Figures): Gate {
@@ -332,6 +391,7 @@ export function judgeGates(figures: Figures): Gate[] {
   return [
     twinGate(figures),
     driftGate(figures),
+    othersGate(figures),
     littleGate(figures),
     generatorGate(figures),
     lagGate(figures),

@@ -122,6 +122,41 @@ test('the A/A twin is called different no more often than the confidence allows'
   }
 });
 
+test('among equal clients no more studies call any pair different than the confidence allows', () => {
+  const runs = 200;
+  for (const entryNoise of [0.02, 0.05, 0.15, 0.4]) {
+    for (const rounds of [5, 6, 10]) {
+      let wrong = 0;
+      for (let seed = 0; seed < runs; seed++) {
+        const truth = { a: 100, twin: 100, b: 100, c: 100, d: 100 };
+        const figures = simulate(truth, seed, { rounds, roundNoise: 0.2, entryNoise });
+        const band = bandOf(figures);
+        figures.delete('twin');
+        const { pairs } = rank(figures, band, true, options);
+        if (pairs.some(({ outcome }) => outcome === 'better' || outcome === 'worse')) wrong++;
+      }
+      // 5 % of 200 are allowed; 18 or more would happen in 1 of 100 honest series.
+      assert.ok(wrong <= 17, `noise ${entryNoise}, ${rounds} rounds: ${wrong} of ${runs}`);
+    }
+  }
+});
+
+test('the band holds how far the twin is off and a standard error, not its whole interval', () => {
+  const estimate = (twin: number, standardError: number): RatioEstimate => ({
+    ratio: twin,
+    interval: { low: twin / 1.2, high: twin * 1.2 },
+    tInterval: { low: twin / 1.2, high: twin * 1.2 },
+    pValue: 0.5,
+    standardError,
+    rounds: 5,
+    crude: true,
+  });
+  assert.equal(equivalenceBand(null, 0.03), Math.log(1.03));
+  assert.equal(equivalenceBand(estimate(1.01, 0.01), 0.03), Math.log(1.03));
+  assert.equal(equivalenceBand(estimate(1.08, 0.02), 0.03), Math.log(1.08) + 0.02);
+  assert.equal(equivalenceBand(estimate(0.9, 0.02), 0.03), -Math.log(0.9) + 0.02);
+});
+
 test('the intervals cover the truth about as often as they say', () => {
   for (const rounds of [5, 10, 20]) {
     let byBootstrap = 0;
@@ -192,6 +227,7 @@ test('the direction follows the metric', () => {
     interval: { low: 1.4, high: 1.6 },
     tInterval: { low: 1.4, high: 1.6 },
     pValue: 1e-6,
+    standardError: 0.02,
     rounds: 10,
     crude: false,
   };

@@ -1,13 +1,23 @@
 /** Everything that could take part on this machine. */
-import { contestantSource, contestantVersion, loadContestants } from '../contestants/index.ts';
+import {
+  contestantSource,
+  contestantVersion,
+  loadChatContestants,
+  loadContestants,
+} from '../contestants/index.ts';
+import type { StudyCase } from '../contestants/types.ts';
 import type { Catalogue, CatalogueItem } from './entries.ts';
 
-/** The contestants of Node and Bun. @param bunVersion null when there is no Bun */
-export async function loadCatalogue(bunVersion: string | null): Promise<Catalogue> {
+/** The contestants of a case on Node and Bun. @param bunVersion null when there is no Bun */
+export async function loadCatalogue(
+  bunVersion: string | null,
+  studyCase: StudyCase,
+): Promise<Catalogue> {
   const items: CatalogueItem[] = [];
   const knownNames: string[] = [];
   const versions = { node: process.versions.node, bun: bunVersion ?? undefined };
-  for (const contestant of await loadContestants()) {
+  const contestants = await (studyCase === 'chat' ? loadChatContestants() : loadContestants());
+  for (const contestant of contestants) {
     knownNames.push(contestant.name);
     for (const runtime of contestant.runtimes) {
       if (runtime === 'bun' && bunVersion === null) continue;
@@ -15,6 +25,7 @@ export async function loadCatalogue(bunVersion: string | null): Promise<Catalogu
       items.push({
         name: contestant.name,
         runtime,
+        package: contestant.package,
         modes: contestant.modes,
         protocol: contestant.protocol,
         note: contestant.note,

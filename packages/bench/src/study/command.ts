@@ -27,9 +27,12 @@ const DECIDES: Partial<Record<keyof RawOptions, (keyof StudyOptions)[]>> = {
   audit: ['audit'],
   generator: ['generator'],
   upstream: ['upstream'],
+  case: ['case'],
   openLoop: ['openLoopRates'],
   full: ['requests', 'connections', 'planning'],
   cellLimit: ['cellMsMax'],
+  slices: ['slices'],
+  pin: ['pin'],
   warmup: ['warmupMs'],
   connectionsMax: ['connectionsMax'],
 };
@@ -145,8 +148,9 @@ export function registerStudy(program: Command): void {
     .command('study')
     .description('compare HTTP clients inside a forwarding API: measure, judge, report')
     .option('--clients <names>', 'clients, comma-separated; name@bun picks a runtime, `all` all')
+    .option('--case <name>', 'message, or chat: an OpenAI-shaped upstream (default message)')
     .option('--reuse <mode>', 'shared, per-request or both (default both)')
-    .option('-n, --requests <list>', 'requests per run (default 4000)')
+    .option('-n, --requests <list>', 'requests per run (default 10000)')
     .option(
       '-c, --connections <list>',
       'connections (default 50,10,200; the first is the main one)',
@@ -157,7 +161,7 @@ export function registerStudy(program: Command): void {
       'offered requests/s of the open-loop runs, or off (default 1000)',
     )
     .option('--rounds <n>', 'rounds at most; without --budget every run is made in each of them')
-    .option('--budget <time>', 'time for everything, for example 10m (default 222s)')
+    .option('--budget <time>', 'time for everything, for example 10m (default 235s)')
     .option('--until-decided', 'add rounds while pairs are undecided and the budget lasts')
     .option('--seed <n>', 'seed of the shuffle (default: drawn and written down)')
     .option('--runtime <name>', 'runtime of the API process: node, bun or both (default both)')
@@ -168,8 +172,16 @@ export function registerStudy(program: Command): void {
     )
     .option('--generator <name>', 'onehop or oha (default onehop)')
     .option('--upstream <kind>', 'fast, or study: the API program a second time (default fast)')
-    .option('--cell-limit <time>', 'time limit of one run (default 700ms; 10s with --full)')
-    .option('--warmup <time>', 'warm-up of a fresh process before each run (default 1s)')
+    .option('--cell-limit <time>', 'time limit of one run (default 800ms; 10s with --full)')
+    .option(
+      '--slices <n>',
+      'pieces of a main run, measured by turns with the other clients (default 8; 1 without a budget)',
+    )
+    .option('--pin <mode>', 'auto or off: a core of its own for each API process (default auto)')
+    .option(
+      '--warmup <time>',
+      'longest warm-up of a fresh process; ends when its CPU/request falls no more (default 2500ms)',
+    )
     .option(
       '--connections-max <n>',
       'upstream connections per API process (default: the highest -c)',

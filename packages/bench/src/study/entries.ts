@@ -11,6 +11,7 @@ import { nearest } from './suggest.ts';
 export interface CatalogueItem extends Omit<ContestantInfo, 'runtimes' | 'package'> {
   runtime: Runtime;
   version: string;
+  package?: string | null;
   source?: string;
 }
 
@@ -21,11 +22,30 @@ export interface Catalogue {
 }
 
 /** Fast and steady, hence good for showing the rig's noise; the first that takes part is entered twice. */
-const TWIN_CANDIDATES = ['undici-request', 'onehop', 'node-http', 'undici-dispatch', 'fetch'];
+const TWIN_CANDIDATES = [
+  'undici-request',
+  'onehop',
+  'node-http',
+  'undici-dispatch',
+  'fetch',
+  'chat-undici',
+  'chat-onehop',
+];
 /** On Bun the default study asks what changes with the runtime, not for every client again. */
 const BUN_DEFAULTS = ['onehop', 'onehop-fetch', 'bun-fetch', 'node-http', 'axios'];
-/** Who goes through the further cells by default: from every family one, in the time there is. */
-const FURTHER_CELLS_DEFAULTS = ['onehop', 'undici-request', 'node-http', 'fetch', 'axios', 'got'];
+/** Who goes through the further cells by default: from every family one that is placed, so warm. */
+const FURTHER_CELLS_DEFAULTS = [
+  'onehop',
+  'undici-request',
+  'node-http',
+  'fetch',
+  'openai',
+  'openai-onehop',
+  'chat-undici',
+];
+
+/** The cheapest of them and the dearest: each slow upstream needs fresh processes. */
+const SLOW_UPSTREAM = ['onehop', 'fetch', 'openai', 'openai-onehop'];
 
 /** Whether `--clients` picks the item: by name, or by name and runtime as in `onehop@bun`. */
 function isWanted(item: CatalogueItem, options: StudyOptions): boolean {
@@ -85,6 +105,7 @@ export function buildEntries(options: StudyOptions, catalogue: Catalogue): Entry
         id: entryId(item.name, item.runtime, reuse),
         role: 'contestant',
         contestant: item.name,
+        ...(item.package === undefined ? {} : { package: item.package }),
         runtime: item.runtime,
         reuse,
         protocol: item.protocol,
@@ -144,29 +165,33 @@ function control(role: 'direct' | 'null-forwarder', note: string): Entry {
  * rounds enough. The others, and with `--clients` none, take turns in the time that is left.
  */
 const PLACED_DEFAULTS: Partial<Record<Runtime, readonly string[]>> = {
-  node: [
-    'onehop',
-    'onehop-fetch',
-    'undici-request',
-    'undici-dispatch',
-    'node-http',
-    'fetch',
-    'axios',
-  ],
+  node: ['onehop', 'onehop-fetch', 'undici-request', 'undici-dispatch', 'node-http', 'fetch'],
   bun: ['onehop', 'onehop-fetch', 'node-http'],
 };
 
 /** The entries whose rounds come first in a tiered study. */
 function isMain(entry: Entry, original: Entry, options: StudyOptions): boolean {
   if (entry.role !== 'contestant') return true;
-  if (entry.runtime === 'python' || entry.reuse !== original.reuse) return false;
+  if (entry.reuse !== original.reuse) return false;
   if (options.clients !== null) return true;
   return PLACED_DEFAULTS[entry.runtime]?.includes(entry.contestant) === true;
 }
 
-/** Whether an entry of a tiered study goes through more than the main cell. */
-function goesFurther(entry: Entry, original: Entry, options: StudyOptions): boolean {
+/** The original's own pair: the study exists because of it. */
+const ORIGINALS = ['httpx', 'aiohttp'];
+/** Rounds of these that the default keeps time for, in both modes; one of their variants. */
+const ORIGINALS_PROMISED = 2;
+
+/** Closed loop, no added latency: a point of the plots over connections. */
+const isSweep = ({ kind, upstreamLatencyMs }: Cell): boolean =>
+  kind === 'closed' && upstreamLatencyMs === 0;
+
+/** Whether an entry of a tiered study goes through a cell other than the main one. */
+function goesFurther(entry: Entry, cell: Cell, original: Entry, options: StudyOptions): boolean {
   if (entry.role === 'direct') return true;
+  if (options.clients === null && entry.runtime === 'python') {
+    return ORIGINALS.includes(entry.contestant) && entry.reuse === 'shared' && isSweep(cell);
+  }
   if (entry.role !== 'contestant' || entry.reuse !== original.reuse) return false;
   if (entry.runtime !== original.runtime) return false;
   return options.clients !== null || FURTHER_CELLS_DEFAULTS.includes(entry.contestant);
@@ -191,18 +216,41 @@ export function buildTasks(
       const main =
         options.planning === 'uniform' || (index === 0 && isMain(entry, original, options));
       if (options.planning === 'tiered' && index > 0) {
-        if (!goesFurther(entry, original, options)) continue;
+        if (!goesFurther(entry, cell, original, options)) continue;
       }
       tasks.push({
         entry: entry.id,
         cell: cell.id,
         main,
         weight: sideWeight(entry, index),
+        promised: main || control ? 0 : promisedRounds(entry, cell, index, options),
+        together:
+          index > 0 ? cell.id : ORIGINALS.includes(entry.contestant) ? 'the original' : null,
         control: control && !main,
       });
     }
   }
   return tasks;
+}
+
+/**
+ * Rounds of a side task that time is kept for: Python and a client per request, which the original
+ * study is about, its plots over connections, an open loop, and with few clients a slow upstream.
+ */
+function promisedRounds(
+  entry: Entry,
+  cell: Cell,
+  cellIndex: number,
+  { planning }: StudyOptions,
+): number {
+  if (planning === 'uniform') return 0;
+  if (cellIndex > 0) {
+    return cell.upstreamLatencyMs === 0 || SLOW_UPSTREAM.includes(entry.contestant) ? 1 : 0;
+  }
+  if (ORIGINALS.includes(entry.contestant)) return ORIGINALS_PROMISED;
+  if (entry.runtime === 'python') return entry.reuse === 'shared' ? 1 : 0;
+  const typical = FURTHER_CELLS_DEFAULTS.includes(entry.contestant);
+  return typical && entry.reuse === 'per-request' && entry.runtime === 'node' ? 1 : 0;
 }
 
 /** The original's own question, Python and reuse, comes before the further cells. */

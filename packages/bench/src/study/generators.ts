@@ -22,12 +22,13 @@ export function createLoader(
   bunVersion: string | null,
   children: Children,
   signal: AbortSignal,
+  launcher: readonly string[] = [],
 ): { name: string; run: RunLoad } {
   if (options.generator === 'onehop') {
     const runtime = bunVersion === null ? `node ${process.versions.node}` : `bun ${bunVersion}`;
     return {
       name: `onehop load on ${runtime}`,
-      run: (plan) => spawnLoad(plan, { signal }),
+      run: (plan) => spawnLoad(plan, { signal, launcher }),
     };
   }
   if (options.generator === 'wrk') {
@@ -153,6 +154,7 @@ export function fromOha(
     achievedOverOffered: null,
     littlesLawRatio: (requestsPerS * latencyMs.mean) / 1000 / plan.connections,
     inFlightPeak: plan.connections,
+    http2: null,
     interrupted: false,
     selfCheckProblems: [],
     oha,

@@ -11,9 +11,12 @@ export function plainRequest(
   method: string,
   url: string,
   timeoutMs = 10_000,
+  json: string | null = null,
 ): Promise<PlainResponse> {
+  const headers = json === null ? {} : { 'content-type': 'application/json' };
   return new Promise((resolve, reject) => {
-    const outgoing = request(url, { method, agent: false, timeout: timeoutMs }, (incoming) => {
+    const options = { method, headers, agent: false, timeout: timeoutMs };
+    const outgoing = request(url, options, (incoming) => {
       let body = '';
       incoming.setEncoding('utf8');
       incoming.on('data', (text: string) => {
@@ -24,7 +27,7 @@ export function plainRequest(
     });
     outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer in ${timeoutMs} ms`)));
     outgoing.on('error', reject);
-    outgoing.end();
+    outgoing.end(json ?? undefined);
   });
 }
 

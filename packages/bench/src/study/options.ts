@@ -1,12 +1,13 @@
 /** The settings of one study: read from the command line, checked, and kept in `plan.json`. */
 import { CliError } from '../cli-error.ts';
-import type { ReuseMode } from '../contestants/types.ts';
+import type { ReuseMode, StudyCase } from '../contestants/types.ts';
 
 export type GeneratorName = 'onehop' | 'oha' | 'wrk';
 export type UpstreamKind = 'fast' | 'study';
 
 /** Everything that decides what is measured. A resumed study must have the same. */
 export interface StudyOptions {
+  case: StudyCase;
   /** Names as given; null for the default choice. */
   clients: string[] | null;
   reuse: ReuseMode[];
@@ -31,8 +32,13 @@ export interface StudyOptions {
    * as many rounds as the budget allows. `uniform`: everything in every round.
    */
   planning: 'tiered' | 'uniform';
-  /** Time limit of the measured part of one cell. */
+  /** `auto`: processes under test get a core of their own where that can be had. */
+  pin: 'auto' | 'off';
+  /** Pieces that the main cell of a tiered study is cut into, measured by turns; 1 for none. */
+  slices: number;
+  /** Time limit of the measured part of one cell, all pieces together. */
   cellMsMax: number;
+  /** Longest warm-up; it ends sooner when the CPU per request falls no more. */
   warmupMs: number;
   warmupRequests: number;
   /** Upper bound of upstream connections per API process: the same for every contestant. */
@@ -41,13 +47,16 @@ export interface StudyOptions {
 
 export const FULL_REQUESTS = [500, 1000, 2000, 2500, 5000, 7500, 10000];
 export const FULL_CONNECTIONS = [2, 10, 20, 25, 50, 100, 200, 400, 600, 800, 1000];
-export const DEFAULT_BUDGET_MS = 222_000;
+export const DEFAULT_BUDGET_MS = 235_000;
+const SLICES = 8;
+const WARMUP_MS = 2500;
 /** More than this many requests or connections is taken for a slip of the keyboard. */
 const REQUESTS_MAX = 100_000_000;
 const CONNECTIONS_MAX = 20_000;
 
 /** What commander hands over: every value still a string, absent when the option was not given. */
 export interface RawOptions {
+  case?: string;
   clients?: string;
   reuse?: string;
   requests?: string;
@@ -65,6 +74,8 @@ export interface RawOptions {
   untilDecided?: boolean;
   full?: boolean;
   cellLimit?: string;
+  slices?: string;
+  pin?: string;
   warmup?: string;
   connectionsMax?: string;
 }
@@ -142,17 +153,22 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
         ? FULL_CONNECTIONS
         : [50, 10, 200]
       : numbers(raw.connections, '-c', 1, CONNECTIONS_MAX);
+  const studyCase = choice(raw.case ?? 'message', '--case', ['message', 'chat']);
+  // The chat case has few clients, so all are placed.
+  const unnamed = studyCase === 'chat' ? ['all'] : null;
   return {
-    clients: raw.clients === undefined ? null : list(raw.clients, '--clients'),
+    case: studyCase,
+    clients: raw.clients === undefined ? unnamed : list(raw.clients, '--clients'),
     reuse: reuse === 'both' ? ['shared', 'per-request'] : [reuse],
     runtimes: runtime === 'both' ? (bunPresent ? ['node', 'bun'] : ['node']) : [runtime],
-    python: choice(raw.python ?? 'auto', '--python', ['auto', 'off']),
+    python:
+      studyCase === 'chat' ? 'off' : choice(raw.python ?? 'auto', '--python', ['auto', 'off']),
     audit: choice(raw.audit ?? 'auto', '--audit', ['auto', 'off']),
     requests:
       raw.requests === undefined
         ? full
           ? FULL_REQUESTS
-          : [4000]
+          : [10000]
         : numbers(raw.requests, '-n', 1, REQUESTS_MAX),
     connections,
     latenciesMs:
@@ -176,13 +192,15 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
     budgetMs: budgetMs ?? (uniform ? null : DEFAULT_BUDGET_MS),
     untilDecided: raw.untilDecided === true,
     planning: uniform ? 'uniform' : 'tiered',
+    pin: choice(raw.pin ?? 'auto', '--pin', ['auto', 'off']),
+    slices: slicesOf(raw, uniform),
     cellMsMax:
       raw.cellLimit === undefined
         ? uniform
           ? 10_000
-          : 700
+          : 800
         : durationMs(raw.cellLimit, '--cell-limit'),
-    warmupMs: raw.warmup === undefined ? 1000 : durationMs(raw.warmup, '--warmup'),
+    warmupMs: raw.warmup === undefined ? WARMUP_MS : durationMs(raw.warmup, '--warmup'),
     warmupRequests: 100,
     connectionsMax:
       raw.connectionsMax === undefined
@@ -191,8 +209,24 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
   };
 }
 
+/** Pieces need the generator of this project, and entries that take turns. */
+function slicesOf(raw: RawOptions, uniform: boolean): number {
+  const able = !uniform && (raw.generator ?? 'onehop') === 'onehop';
+  if (raw.slices === undefined) return able ? SLICES : 1;
+  const slices = wholeNumber(raw.slices, '--slices', 1, 1000);
+  if (slices > 1 && !able) {
+    throw new CliError(
+      '--slices works with --generator onehop and a time budget only (no --full; --rounds with --budget)',
+    );
+  }
+  return slices;
+}
+
 /** Rejects settings that contradict each other once the upstream is known. */
 export function checkOptions(options: StudyOptions): void {
+  if (options.case === 'chat' && (options.upstream !== 'fast' || options.generator !== 'onehop')) {
+    throw new CliError('--case chat works with --upstream fast and --generator onehop only');
+  }
   if (options.upstream === 'study' && options.latenciesMs.some((latency) => latency > 0)) {
     throw new CliError('--latency works with --upstream fast only; the study server adds none');
   }

@@ -57,9 +57,10 @@ export async function findPython(
     items: found.peers.map((peer) => ({
       name: peer.name,
       runtime: 'python',
+      package: peer.package,
       modes: peer.modes,
       protocol: peer.protocol,
-      note: peer.note,
+      note: peer.protocol === 'h2c' ? `${peer.note}; upstream: hypercorn` : peer.note,
       version: peer.version,
       ...(source === null ? {} : { source }),
     })),

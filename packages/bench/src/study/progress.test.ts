@@ -25,12 +25,16 @@ test('without a terminal the display is plain lines', async () => {
 });
 
 test('on a terminal it is repainted at most four times a second and leaves nothing behind', async () => {
+  const startedMs = performance.now();
   const { writes, progress } = record(true);
   progress.round(2, 10, 18);
   progress.doing('axios n100-c5');
   await sleep(1100);
   const paints = writes.filter((text) => text.includes('round 3 of 10'));
-  assert.ok(paints.length >= 1 && paints.length <= 5, `${paints.length} paints in 1.1 s`);
+  const elapsedMs = performance.now() - startedMs;
+  const most = Math.floor(elapsedMs / 250) + 1;
+  const text = `${paints.length} paints in ${elapsedMs} ms`;
+  assert.ok(paints.length >= 1 && paints.length <= most, text);
   assert.match(paints[0]!, /now axios n100-c5/);
   progress.end();
   // The last thing written clears what was painted.

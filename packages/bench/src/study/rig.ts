@@ -20,12 +20,16 @@ function osName(): string {
   }
 }
 
-/** Commit of the tree this code runs from, `-dirty` when tracked files differ from it. */
+/**
+ * Commit of the tree this code runs from, `-dirty` when tracked files differ from it. Results do not
+ * count: writing one does not change the code that the next one is measured with.
+ */
 function commit(): string | null {
   const here = dirname(fileURLToPath(import.meta.url));
   const head = output('git', ['rev-parse', '--short=12', 'HEAD'], here);
   if (head === null) return null;
-  const changes = output('git', ['status', '--porcelain', '--untracked-files=no'], here);
+  const code = ['--', ':(top)', ':(top,exclude)lab/results'];
+  const changes = output('git', ['status', '--porcelain', '--untracked-files=no', ...code], here);
   return changes === '' ? head : `${head}-dirty`;
 }
 

@@ -3,22 +3,32 @@ import type { Cell, Entry, StudyResults } from '../results/types.ts';
 import { CostBook } from './costs.ts';
 import { groupBy } from './group.ts';
 import type { StudyOptions } from './options.ts';
+import type { Phases } from './phases.ts';
 import type { Progress } from './progress.ts';
-import { type Block, planRound, roundsAimed, type Task, taskKey } from './schedule.ts';
+import {
+  type Block,
+  planRound,
+  type RoundPlan,
+  roundsAimed,
+  type Task,
+  taskKey,
+} from './schedule.ts';
 import {
   openSession,
+  type Run,
   runCell,
   type Session,
   type SessionContext,
   type SessionPlan,
 } from './session.ts';
 import type { StudyStore } from './store.ts';
+import { REHEARSALS, runByTurns } from './turns.ts';
 
 /** An entry that failed this often in a row is left out of the rest. */
 const FAILURES_MAX = 2;
 /** Results are written at most this often while cells follow each other. */
 const SAVE_EVERY_MS = 2000;
-/** Processes started at the same time, while nothing is measured. */
+/** Processes started and warmed up at the same time, while nothing is measured. */
 const STARTED_TOGETHER = 2;
 
 export interface StudyRun {
@@ -28,6 +38,7 @@ export interface StudyRun {
   context: SessionContext;
   store: StudyStore;
   progress: Progress;
+  phases: Phases;
   /** Time of earlier sessions. */
   spentMs: number;
   /** Milliseconds left for measuring; null for no limit. */
@@ -57,7 +68,7 @@ export class Rounds {
     this.#run = run;
     this.#entries = new Map(entries.map((entry) => [entry.id, entry]));
     this.#cells = new Map(cells.map((cell) => [cell.id, cell]));
-    this.#costs = new CostBook(entries, cells, run.options);
+    this.#costs = new CostBook(entries, cells, run.options.slices);
     this.#order = measurements.reduce((order, run) => Math.max(order, run.order + 1), 0);
     for (const { entry, cell, round } of measurements) this.#remember(entry, cell, round);
   }
@@ -68,12 +79,12 @@ export class Rounds {
     // An interrupted round is taken up again; what it has is not measured twice.
     let round = results.measurements.reduce((last, run) => Math.max(last, run.round), 0);
     for (; !stopped.aborted; round++) {
-      const blocks = this.#plan(round);
-      if (blocks === null) break;
-      const sessions = this.#sessions(round, blocks);
+      const plan = this.#plan(round);
+      if (plan === null) break;
+      const sessions = this.#sessions(round, plan.blocks);
       if (sessions.length === 0) continue;
       this.#run.progress.round(round, this.#roundsShown, sessions.length);
-      await this.#measureRound(round, sessions);
+      await this.#measureRound(round, plan.passes, sessions);
       if (this.#outOfTime()) break;
     }
     this.save();
@@ -95,7 +106,7 @@ export class Rounds {
     this.#present.add(`${round} ${key}`);
   }
 
-  #plan(round: number): Block[] | null {
+  #plan(round: number): RoundPlan | null {
     const { options, tasks, results } = this.#run;
     const left = this.#run.timeLeftMs();
     const more = options.untilDecided && round >= options.rounds && !this.#run.isDecided(results);
@@ -104,6 +115,8 @@ export class Rounds {
       seed: options.seed,
       tasks: tasks.filter((task) => !this.#dropped.has(task.entry)),
       rounds: more ? round + 1 : options.rounds,
+      passes: options.slices,
+      rehearsals: REHEARSALS,
       secondsLeft: left === null ? null : left / 1000,
       done: this.#done,
       costs: this.#costs,
@@ -132,15 +145,25 @@ export class Rounds {
     return sessions;
   }
 
-  async #measureRound(round: number, sessions: readonly SessionPlan[]): Promise<void> {
-    const { stopped, progress } = this.#run;
-    for (let at = 0; at < sessions.length && !stopped.aborted; at += STARTED_TOGETHER) {
+  async #measureRound(
+    round: number,
+    passes: number,
+    sessions: readonly SessionPlan[],
+  ): Promise<void> {
+    const { stopped, progress, phases, options } = this.#run;
+    const isByTurns = ({ entry, cells }: SessionPlan): boolean =>
+      options.slices > 1 && cells[0] !== undefined && this.#isMain(entry.id, cells[0].id);
+    await this.#measureByTurns(round, passes, sessions.filter(isByTurns));
+    const rest = sessions.filter((plan) => !isByTurns(plan));
+    for (let at = 0; at < rest.length && !stopped.aborted; at += STARTED_TOGETHER) {
       // The first round is finished in any case: it is what all entries have.
       if (round > 0 && this.#outOfTime()) return;
-      const group = sessions.slice(at, at + STARTED_TOGETHER);
-      const opened = await this.#openAll(group);
+      const pair = rest.slice(at, at + STARTED_TOGETHER);
+      const opened = await phases.time('starts of side runs', () => this.#openAll(round, pair));
       for (const session of opened) {
-        if (session !== null && !stopped.aborted) await this.#runCells(round, session);
+        if (session !== null && !stopped.aborted) {
+          await phases.time('side runs', () => this.#runCells(round, session, 0));
+        }
         progress.blockDone();
       }
       // A stop in between leaves the second one unused.
@@ -148,27 +171,90 @@ export class Rounds {
     }
   }
 
-  async #openAll(plans: readonly SessionPlan[]): Promise<(Session | null)[]> {
-    const { context, progress } = this.#run;
-    progress.doing(`starting ${plans.map((plan) => plan.entry.id).join(', ')}`);
-    const startedMs = performance.now();
-    const opened = await Promise.all(
-      plans.map((plan) =>
-        openSession(plan, context).catch((error: Error) => {
-          this.#failed(plan.entry, error);
-          return null;
-        }),
-      ),
+  #isMain(entry: string, cell: string): boolean {
+    return this.#run.tasks.some((task) => task.main && task.entry === entry && task.cell === cell);
+  }
+
+  /** All processes at once: they wait while others have their turn. Then the further cells. */
+  async #measureByTurns(
+    round: number,
+    passes: number,
+    plans: readonly SessionPlan[],
+  ): Promise<void> {
+    const { stopped, progress, phases, options, context } = this.#run;
+    const opened = await phases.time('starts and warm-ups', () => this.#openAll(round, plans));
+    const sessions = opened.filter((session) => session !== null);
+    const events = {
+      doing: (what: string) => progress.doing(what),
+      failed: async (session: Session, error: Error) => {
+        await session.server?.stop();
+        this.#failed(session.plan.entry, error);
+      },
+      mustEnd: () => round > 0 && this.#outOfTime(),
+    };
+    const { seed, slices } = options;
+    const plan = { passes, slices, round, seed };
+    const runs = await phases.time('turns', () =>
+      runByTurns(sessions, plan, context, events, stopped),
     );
-    const seconds = (performance.now() - startedMs) / 1000 / plans.length;
-    for (const plan of plans) this.#costs.started(plan.entry.id, seconds);
+    for (const run of runs) {
+      const { session, cell } = run;
+      const { entry } = session.plan;
+      try {
+        const order = this.#order++;
+        this.#measured(round, entry, cell, await run.finish({ round, order }));
+        this.#costs.took(entry.id, cell.id, run.spentMs / 1000 / passes);
+      } catch (error) {
+        if (!stopped.aborted) await events.failed(session, error as Error);
+      }
+    }
+    for (const { session } of runs) {
+      if (!stopped.aborted && !this.#dropped.has(session.plan.entry.id)) {
+        await phases.time('further cells', () => this.#runCells(round, session, 1));
+      }
+      progress.blockDone();
+    }
+    await Promise.all(sessions.map((session) => session.server?.stop()));
+  }
+
+  #measured(round: number, entry: Entry, cell: Cell, run: Run): void {
+    const { results, store, progress } = this.#run;
+    results.measurements.push(run.measurement);
+    this.#remember(entry.id, cell.id, round);
+    this.#failures.delete(entry.id);
+    store.saveRun(round, entry.id, cell, run.oha);
+    progress.measured(run.measurement);
+  }
+
+  /** Starts and warms up, two at a time: one alone leaves a second core half idle. */
+  async #openAll(round: number, plans: readonly SessionPlan[]): Promise<(Session | null)[]> {
+    const { context, progress, stopped, options } = this.#run;
+    const opened: (Session | null)[] = plans.map(() => null);
+    const together = Math.min(STARTED_TOGETHER, plans.length);
+    let next = 0;
+    const work = async (lane: number): Promise<void> => {
+      while (next < plans.length && !stopped.aborted) {
+        const at = next++;
+        const plan = plans[at]!;
+        progress.doing(`${plan.entry.id}: starting and warming up`);
+        const startedMs = performance.now();
+        try {
+          opened[at] = await openSession(plan, context, { lane, seed: options.seed + round });
+        } catch (error) {
+          this.#failed(plan.entry, error as Error);
+        }
+        this.#costs.started(plan.entry.id, (performance.now() - startedMs) / 1000 / together);
+      }
+    };
+    await Promise.all(Array.from({ length: together }, (_, lane) => work(lane)));
     return opened;
   }
 
-  async #runCells(round: number, session: Session): Promise<void> {
-    const { context, progress, stopped, options, results, store } = this.#run;
+  /** The cells of a process from the `first` on, one after the other; then it is ended. */
+  async #runCells(round: number, session: Session, first: number): Promise<void> {
+    const { context, progress, stopped, options } = this.#run;
     const { entry, cells } = session.plan;
-    for (const cell of cells) {
+    for (const cell of cells.slice(first)) {
       if (stopped.aborted || this.#dropped.has(entry.id)) break;
       progress.doing(`${entry.id} ${cell.id}`);
       const startedMs = performance.now();
@@ -177,11 +263,7 @@ export class Rounds {
         const seed = options.seed + order;
         const run = await runCell(session, cell, { round, order, seed }, context);
         if (stopped.aborted) break;
-        results.measurements.push(run.measurement);
-        this.#remember(entry.id, cell.id, round);
-        this.#failures.delete(entry.id);
-        store.saveRun(round, entry.id, cell, run.oha);
-        progress.measured(run.measurement);
+        this.#measured(round, entry, cell, run);
       } catch (error) {
         if (stopped.aborted) break;
         this.#failed(entry, error as Error);

@@ -3,7 +3,14 @@ import { test } from 'node:test';
 import { buildCells, cellFileName } from './cells.ts';
 import { buildEntries, buildTasks, type Catalogue } from './entries.ts';
 import { type RawOptions, readOptions } from './options.ts';
-import { type Block, type CostModel, planRound, type Task, taskKey } from './schedule.ts';
+import {
+  type Block,
+  type CostModel,
+  PROMISED_SHARE_MAX,
+  planRound,
+  type Task,
+  taskKey,
+} from './schedule.ts';
 
 const catalogue: Catalogue = {
   knownNames: ['undici-request', 'fetch', 'axios', 'bun-fetch'],
@@ -17,7 +24,9 @@ const catalogue: Catalogue = {
   })),
 };
 
-const costs: CostModel = { startS: () => 0.3, cellS: () => 0.7 };
+const costs: CostModel = { startS: () => 0.3, cellS: () => 0.7, pieceS: () => 0.06 };
+const PASSES = 10;
+const REHEARSALS = 2;
 
 function setUp(raw: RawOptions) {
   const options = readOptions(raw, false);
@@ -28,6 +37,7 @@ function setUp(raw: RawOptions) {
 
 interface Simulation {
   rounds: Block[][];
+  passes: number[];
   spentS: number;
   counts: Map<string, number>;
 }
@@ -36,22 +46,29 @@ interface Simulation {
 function simulate(tasks: Task[], seed: number, rounds: number, budgetS: number | null): Simulation {
   const done = new Map<string, number>();
   const played: Block[][] = [];
+  const passes: number[] = [];
+  const main = new Set(tasks.filter((task) => task.main).map(taskKey));
   let spentS = 0;
   for (let round = 0; round < 1000; round++) {
     const secondsLeft = budgetS === null ? null : budgetS - spentS;
-    const blocks = planRound({ round, seed, tasks, rounds, secondsLeft, done, costs });
-    if (blocks === null) break;
+    const request = { round, seed, tasks, rounds, secondsLeft, done, costs };
+    const plan = planRound({ ...request, passes: PASSES, rehearsals: REHEARSALS });
+    if (plan === null) break;
+    const { blocks } = plan;
     played.push(blocks);
+    passes.push(plan.passes);
     for (const block of blocks) {
       spentS += costs.startS(block.entry);
       for (const cell of block.cells) {
-        spentS += costs.cellS(block.entry, cell);
         const key = taskKey({ entry: block.entry, cell });
+        spentS += main.has(key)
+          ? (plan.passes + REHEARSALS) * costs.pieceS(block.entry, cell)
+          : costs.cellS(block.entry, cell);
         done.set(key, (done.get(key) ?? 0) + 1);
       }
     }
   }
-  return { rounds: played, spentS, counts: done };
+  return { rounds: played, passes, spentS, counts: done };
 }
 
 const orderOf = (blocks: Block[]) => blocks.map(({ entry }) => entry).join(' ');
@@ -121,6 +138,104 @@ test('a side cell never runs without its ceiling beside it', () => {
     const direct = new Set(blocks.find(({ entry }) => entry === 'direct')?.cells);
     for (const { cells } of blocks) for (const cell of cells) assert.ok(direct.has(cell), cell);
   }
+});
+
+/** As the default study has them: clients that are placed, and Python beside them. */
+const wide: Catalogue = {
+  knownNames: [],
+  items: [
+    ...['onehop', 'undici-request', 'node-http', 'fetch', 'got'].map(
+      (name) => [name, 'node'] as const,
+    ),
+    ...['httpx', 'aiohttp', 'httpx-aiohttp'].map((name) => [name, 'python'] as const),
+  ].map(([name, runtime]) => ({
+    name,
+    runtime,
+    modes: ['shared', 'per-request'],
+    protocol: 'http/1.1',
+    note: '',
+    version: '1.0.0',
+  })),
+};
+
+function wideTasks(raw: RawOptions): Task[] {
+  const options = readOptions(raw, false);
+  const entries = buildEntries(options, wide);
+  return buildTasks(options, entries, buildCells(options));
+}
+
+test('Python, a client per request and further connections have their rounds beside five of the main cell', () => {
+  const tasks = wideTasks({ seed: '5' });
+  const promised = tasks.filter((task) => task.promised > 0);
+  const ids = new Set(promised.map(({ entry }) => entry));
+  for (const id of ['httpx', 'httpx.per-request', 'aiohttp.per-request', 'onehop.per-request']) {
+    assert.ok(ids.has(id), id);
+  }
+  assert.ok(promised.some(({ entry, cell }) => entry === 'httpx' && cell === 'n10000-c200'));
+  for (const budgetS of [90, 120, 200]) {
+    const { rounds, counts, spentS } = simulate(tasks, 5, 10, budgetS);
+    assert.ok(rounds.length >= 5, `${rounds.length} rounds in ${budgetS} s`);
+    assert.ok(spentS <= budgetS + 0.001, `${spentS} s of ${budgetS} s`);
+    for (const task of promised) {
+      assert.ok(
+        (counts.get(taskKey(task)) ?? 0) >= task.promised,
+        `${budgetS} s: ${taskKey(task)}`,
+      );
+    }
+  }
+});
+
+test('where time is short rounds have fewer passes before there are fewer than five', () => {
+  const tasks = wideTasks({ seed: '5' });
+  const short = simulate(tasks, 5, 10, 60);
+  assert.ok(short.rounds.length >= 5, `${short.rounds.length} rounds`);
+  assert.ok(Math.min(...short.passes) < PASSES, short.passes.join(' '));
+  assert.ok(Math.min(...short.passes) >= PASSES / 2, short.passes.join(' '));
+  assert.deepEqual(new Set(simulate(tasks, 5, 10, 400).passes), new Set([PASSES]));
+});
+
+test('what is promised never takes the time of the main cell: it gets a third at most', () => {
+  const tasks = wideTasks({ seed: '5' });
+  const main = tasks.filter((task) => task.main);
+  const roundS = main.length * (0.3 + (PASSES + REHEARSALS) * 0.06);
+  for (const budgetS of [30, 45, 60]) {
+    const { rounds, passes, spentS } = simulate(tasks, 5, 10, budgetS);
+    const mainS = passes.reduce(
+      (sum, kept) => sum + main.length * (0.3 + (kept + REHEARSALS) * 0.06),
+      0,
+    );
+    assert.ok(rounds.flat().length > rounds.length * main.length, 'none of what is promised');
+    // What no whole round fits into may go to the sides as well.
+    const sidesS = spentS - mainS;
+    assert.ok(sidesS <= PROMISED_SHARE_MAX * budgetS + roundS, `${sidesS} s of ${budgetS} s`);
+  }
+});
+
+test('what is promised gives way to the five rounds without which there is no verdict', () => {
+  const tasks = wideTasks({ seed: '5' });
+  const main = tasks.filter((task) => task.main).length;
+  const leastS = main * (0.3 + (PASSES / 2 + REHEARSALS) * 0.06);
+  for (const rounds of [5.05, 5.5, 6, 7]) {
+    const played = simulate(tasks, 5, 10, rounds * leastS).rounds.length;
+    assert.ok(played >= 5, `${played} rounds in the time of ${rounds}`);
+  }
+});
+
+test('both modes of the original pair run in the same rounds: ratios need common ones', () => {
+  const { rounds } = simulate(wideTasks({ seed: '5' }), 5, 10, 120);
+  const pair = ['httpx', 'aiohttp', 'httpx.per-request', 'aiohttp.per-request'];
+  const common = rounds.filter((blocks) =>
+    pair.every((id) =>
+      blocks.some(({ entry, cells }) => entry === id && cells.includes('n10000-c50')),
+    ),
+  );
+  assert.ok(common.length >= 2, `${common.length} rounds`);
+});
+
+test('a budget of ten minutes gives the ten rounds of a full verdict', () => {
+  const { rounds, passes } = simulate(wideTasks({ seed: '5', budget: '10m' }), 5, 10, 580);
+  assert.equal(rounds.length, 10);
+  assert.deepEqual(new Set(passes), new Set([PASSES]));
 });
 
 test('the full matrix is the original one', () => {

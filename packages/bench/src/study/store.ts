@@ -49,7 +49,10 @@ export function medianRun(runs: readonly Measurement[]): Measurement | null {
 
 export class StudyStore {
   readonly dir: string;
+  /** The topmost directory that was made for the study. */
   #created: string | null = null;
+  /** No other study was here. */
+  #isNew = false;
 
   constructor(dir: string) {
     this.dir = dir;
@@ -57,6 +60,10 @@ export class StudyStore {
 
   get resultsPath(): string {
     return join(this.dir, 'results.json');
+  }
+
+  get #planPath(): string {
+    return join(this.dir, 'plan.json');
   }
 
   /** Makes the directory and proves that it can be written. @throws CliError in one sentence */
@@ -77,11 +84,15 @@ export class StudyStore {
       this.discard();
       throw new CliError(`cannot write results to ${this.dir}: ${plainReason(error)}`);
     }
+    this.#isNew = true;
   }
 
-  /** Removes what {@link create} made: nothing was measured. */
+  /** Removes what {@link create} made and what was saved since: nothing was measured. */
   discard(): void {
     if (this.#created !== null) rmSync(this.#created, { recursive: true, force: true });
+    else if (this.#isNew) {
+      for (const path of [this.resultsPath, this.#planPath]) rmSync(path, { force: true });
+    }
   }
 
   discardUnlessMeasured(): void {
@@ -90,7 +101,7 @@ export class StudyStore {
 
   save(results: StudyResults, options: StudyOptions, spentMs: number): void {
     const plan: PlanFile = { kind: 'onehop-study-plan', version: PLAN_VERSION, options, spentMs };
-    writeFileAtomically(join(this.dir, 'plan.json'), `${JSON.stringify(plan, null, 2)}\n`);
+    writeFileAtomically(this.#planPath, `${JSON.stringify(plan, null, 2)}\n`);
     writeResultsAtomically(this.resultsPath, results);
   }
 
@@ -114,7 +125,7 @@ export class StudyStore {
 
   /** @throws CliError when the directory holds no study, a broken one or one of a newer version */
   load(): StoredStudy {
-    const path = join(this.dir, 'plan.json');
+    const path = this.#planPath;
     if (!existsSync(this.resultsPath) || !existsSync(path)) {
       throw new CliError(`--resume: ${this.dir} holds no study (no results.json and plan.json)`);
     }

@@ -73,7 +73,7 @@ function marked(mark: string): string[] {
 }
 
 async function assertNoneLeft(mark: string): Promise<void> {
-  const deadline = performance.now() + 4000;
+  const deadline = performance.now() + 20_000;
   while (marked(mark).length > 0 && performance.now() < deadline) await sleep(50);
   assert.deepEqual(marked(mark), []);
 }
@@ -170,6 +170,36 @@ test(
   },
 );
 
+test(
+  'within a budget the main cell is measured in pieces that add up, by turns',
+  linux,
+  async () => {
+    const out = join(scratch, 'pieces');
+    // Time that is not used: a limit of 60 s makes a run dear until it has been run once.
+    const budget = ['--budget', '20m', '--slices', '3', '--cell-limit', '60s'];
+    // The warm-up tells the rate, and the rate how many pieces there can be.
+    const longer: Record<string, string> = { '60': '12000', '30ms': '300ms' };
+    const args = tiny.map((word) => longer[word] ?? word);
+    const run = start(...args, ...budget, '--rounds', '1', '--out', out);
+    assert.ok([0, 3, 4].includes((await run.exited) ?? -1), run.stderr());
+    await assertNoneLeft(run.mark);
+    const { measurements, entries } = readResults(join(out, 'results.json'));
+    assert.equal(measurements.length, entries.length);
+    for (const one of measurements) {
+      assert.equal(one.completed, 12_000, one.entry);
+      assert.equal(one.valid, 12_000, one.entry);
+      assert.equal(one.upstream.requests, 12_000, one.entry);
+      assert.equal(one.generator.connectionsEstablished, 2, one.entry);
+      assert.ok(one.otherCores !== undefined && one.otherCores >= 0);
+      if (one.entry === 'direct') continue;
+      assert.equal(one.sliceCpuUs?.length, 3, one.entry);
+      assert.deepEqual(one.slicePasses, [0, 1, 2], one.entry);
+      const mean = one.sliceCpuUs!.reduce((sum, us) => sum + us, 0) / 3;
+      assert.ok(Math.abs(mean / one.api!.cpuPerRequestUs - 1) < 0.01, one.entry);
+    }
+  },
+);
+
 test('when the study itself is killed its processes end too', linux, async () => {
   const run = start(...tiny, '--rounds', '3', '--out', join(scratch, 'killed'));
   await until(() => run.stderr().includes('req/s'), 'a run is done');
@@ -251,6 +281,17 @@ test('results of another study are not overwritten', async () => {
   assert.equal(await run.exited, 1);
   assert.match(run.stderr(), /holds the results of another study; give another --out/);
   assert.equal(readFileSync(join(out, 'results.json'), 'utf8'), '{}');
+});
+
+test('a study of which nothing was measured leaves nothing in a directory that was there', async () => {
+  const out = mkdtempSync(join(scratch, 'there-'));
+  writeFileSync(join(out, 'notes.txt'), 'mine');
+  const run = start('--python', 'off', '--clients', 'node-http', '--out', out);
+  while (!run.stderr().includes('auditing')) await sleep(20);
+  run.child.kill('SIGINT');
+  assert.equal(await run.exited, 130);
+  assert.match(run.stderr(), /interrupted before anything was measured; nothing is kept/);
+  assert.deepEqual(readdirSync(out), ['notes.txt']);
 });
 
 test('--resume refuses a directory without a study and results of a newer schema', async () => {

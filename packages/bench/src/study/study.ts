@@ -1,6 +1,7 @@
 /** A whole study: set-up, rounds, report. */
 import { findBun } from 'onehop/cli/find-bun';
 import { CliError } from '../cli-error.ts';
+import { SessionProcess } from '../load/index.ts';
 import {
   type Cell,
   type Entry,
@@ -17,6 +18,8 @@ import { buildEntries, buildTasks, checkClientNames } from './entries.ts';
 import { createLoader } from './generators.ts';
 import type { StudyOptions } from './options.ts';
 import { findPython, type PythonSetup } from './peers.ts';
+import { Phases } from './phases.ts';
+import { findPinning, type Pinning } from './pinning.ts';
 import { createProgress, type Progress, type ProgressTarget } from './progress.ts';
 import { executableVersion, rigFacts } from './rig.ts';
 import { Rounds } from './run.ts';
@@ -24,8 +27,8 @@ import type { SessionContext } from './session.ts';
 import type { StoredStudy, StudyStore } from './store.ts';
 import { Upstreams } from './upstreams.ts';
 
-/** Kept back from the budget for statistics, charts and writing. */
-const REPORT_MS = 12_000;
+/** Kept back from the budget for statistics, charts and writing, which take about 2 s here. */
+const REPORT_MS = 6000;
 const BOOTSTRAP_RESAMPLES = 10_000;
 const CONFIDENCE = 0.95;
 const EQUIVALENCE_MIN = 0.03;
@@ -56,26 +59,40 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
   const bunVersion = executableVersion(bun);
   const progress = createProgress(request.progress, () => timeLeftMs(request));
   const children = new Children();
+  const phases = new Phases();
   try {
     children.startReaper();
     stopped.addEventListener('abort', () => void children.stopAll(), { once: true });
-    const catalogue = await loadCatalogue(bunVersion);
-    const python = await findPython(options, children, progress);
+    const catalogue = await loadCatalogue(bunVersion, options.case);
+    const python = await phases.time('set-up', () => findPython(options, children, progress));
     catalogue.items.push(...python.items);
     catalogue.knownNames.push(...python.knownNames);
     checkClientNames(options.clients, catalogue.knownNames);
     const entries = buildEntries(options, catalogue);
     const cells = buildCells(options);
-    const loader = createLoader(options, bunVersion, children, stopped);
-    const results = emptyResults(request, entries, cells, loader.name, bunVersion, python);
+    const pinned = options.pin === 'auto' && options.generator === 'onehop';
+    const pinning = pinned ? findPinning() : null;
+    const loader = createLoader(options, bunVersion, children, stopped, pinning?.rest);
+    const results = emptyResults(
+      request,
+      entries,
+      cells,
+      generatorText(loader.name, pinning),
+      bunVersion,
+      python,
+    );
     if (stored !== null) takeOver(results, stored);
     const context: SessionContext = {
       children,
-      upstreams: new Upstreams(children, options, bun),
+      upstreams: new Upstreams(children, options, bun, pinning, (sentence) => {
+        if (!results.warnings.includes(sentence)) results.warnings.push(sentence);
+      }),
       options,
       runLoad: loader.run,
+      generator: sharedGenerator(children, pinning),
+      pinning,
     };
-    await audit(results, options, progress, stopped);
+    await phases.time('audit', () => audit(results, options, progress, stopped));
     const rounds = new Rounds({
       options,
       tasks: buildTasks(options, entries, cells),
@@ -83,12 +100,14 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
       context,
       store,
       progress,
+      phases,
       spentMs: stored?.spentMs ?? 0,
       timeLeftMs: () => timeLeftMs(request),
       stopped,
       isDecided,
     });
     await rounds.measure();
+    progress.note(`time: ${phases.text()}`);
     finish(results, stopped.aborted);
     if (results.measurements.length > 0) {
       rounds.save();
@@ -99,6 +118,23 @@ export async function runStudy(request: StudyRequest): Promise<StudyOutcome> {
     progress.end();
     await children.stopAll();
   }
+}
+
+/** What loads, and which cores it may use. */
+function generatorText(name: string, pinning: Pinning | null): string {
+  return pinning === null ? name : `${name}; ${pinning.text}`;
+}
+
+/** One generator for all that runs in pieces: what it compiled stays compiled. */
+function sharedGenerator(children: Children, pinning: Pinning | null): () => SessionProcess {
+  let generator: SessionProcess | null = null;
+  return () => {
+    if (generator === null) {
+      generator = new SessionProcess({ launcher: pinning?.rest ?? [] });
+      children.adopt(generator.child);
+    }
+    return generator;
+  };
 }
 
 function timeLeftMs({ options, startedMs }: StudyRequest): number | null {
@@ -190,12 +226,11 @@ async function audit(
   if (!signal.aborted) results.warnings.push(...outcome.warnings);
 }
 
-/** Whether no pair of the headline cell is undecided any more. */
+/** Whether it is settled in every league who stands where against its best. */
 function isDecided(results: StudyResults): boolean {
-  const { headline } = analyseStudy(results);
-  if (headline === null) return true;
-  const pairs = [...headline.versusBest.cpu.values()];
-  return pairs.every(({ outcome }) => outcome !== 'undecided');
+  return analyseStudy(results).leagues.every(({ ranking }) =>
+    ranking.cpu.ranked.every(({ versusBest }) => versusBest?.outcome !== 'undecided'),
+  );
 }
 
 function finish(results: StudyResults, interrupted: boolean): void {

@@ -20,6 +20,8 @@ export interface ConfigSource {
   /** Path as given; null when there is no file. */
   readonly file: string | null;
   load(): LoadResult;
+  /** Whether the file says something else than what `load` read last, valid or not. */
+  hasChanged(): boolean;
 }
 
 const reasonOf = (error: unknown): string => {
@@ -57,8 +59,17 @@ const flagOf = (path: string): string => (path.startsWith('accessLog') ? 'access
 
 /** Configuration from a YAML file: `file:line: path: message` for each problem. */
 export function fileSource(file: string, overrides: ConfigOverrides = {}): ConfigSource {
+  let loaded: string | null = null;
   return {
     file,
+    hasChanged() {
+      try {
+        return readFileSync(file, 'utf8') !== loaded;
+      } catch {
+        // Between the removal and the renaming there is no file; that is not a change.
+        return false;
+      }
+    },
     load() {
       let text: string;
       try {
@@ -66,6 +77,7 @@ export function fileSource(file: string, overrides: ConfigOverrides = {}): Confi
       } catch (error) {
         return { config: null, problems: [`${file}: cannot be read: ${reasonOf(error)}`] };
       }
+      loaded = text;
       const { config, problems } = parseConfig(text, process.env);
       if (config !== null) return withOverrides(config, overrides);
       return {
@@ -83,6 +95,7 @@ export function fileSource(file: string, overrides: ConfigOverrides = {}): Confi
 export function upstreamSource(targets: string[], overrides: ConfigOverrides = {}): ConfigSource {
   return {
     file: null,
+    hasChanged: () => false,
     load() {
       const { config, problems } = checkConfig({
         upstreams: { default: { targets } },
@@ -98,26 +111,17 @@ const debounceMs = 100;
 const pollMs = 2000;
 
 /**
- * Calls `onChange` when the text of the file has changed, however it was replaced: written in place,
- * renamed over (editors), or behind a symbolic link (mounted config maps). Returns how to stop.
+ * Calls `onChange` when the source's file says something else than what was loaded last, however it
+ * was replaced: written in place, renamed over (editors), or behind a symbolic link (mounted config
+ * maps), before this call too. Returns how to stop.
  */
-export function watchConfig(file: string, onChange: () => void): () => void {
-  const read = (): string | null => {
-    try {
-      return readFileSync(file, 'utf8');
-    } catch {
-      // Between the removal and the renaming there is no file; that is not a change.
-      return null;
-    }
-  };
-  let last = read();
+export function watchConfig(source: ConfigSource, onChange: () => void): () => void {
+  const { file } = source;
+  if (file === null) return () => {};
   let timer: NodeJS.Timeout | null = null;
   const look = (): void => {
     timer = null;
-    const text = read();
-    if (text === null || text === last) return;
-    last = text;
-    onChange();
+    if (source.hasChanged()) onChange();
   };
   const soon = (): void => {
     if (timer !== null) clearTimeout(timer);
@@ -135,6 +139,8 @@ export function watchConfig(file: string, onChange: () => void): () => void {
   }
   const poll = (): void => soon();
   watchFile(file, { interval: pollMs, persistent: false }, poll);
+  // It may have changed between the load and the first watch: nobody tells of that again.
+  soon();
   return () => {
     if (timer !== null) clearTimeout(timer);
     watcher?.close();

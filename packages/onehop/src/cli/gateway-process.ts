@@ -2,6 +2,7 @@
 import { OnehopError } from '../core/index.ts';
 import {
   AccessLog,
+  connectionsCeilingFor,
   connectionsMaxFor,
   Gateway,
   type GatewayConfig,
@@ -14,13 +15,6 @@ import type { Snapshot } from '../telemetry/index.ts';
 import type { Running } from './running.ts';
 import { version } from './version.ts';
 
-/** `config` with a bound on connections that the descriptors of this process allow. */
-export function withDescriptorLimit(config: GatewayConfig): GatewayConfig {
-  const openFiles = openFilesMax();
-  if (openFiles === null || config.limits.connectionsMax !== null) return config;
-  return { ...config, limits: { ...config.limits, connectionsMax: connectionsMaxFor(openFiles) } };
-}
-
 /** A sentence when the configured bound is beyond what the descriptors allow; else null. */
 export function descriptorWarning(config: GatewayConfig): string | null {
   const openFiles = openFilesMax();
@@ -28,7 +22,9 @@ export function descriptorWarning(config: GatewayConfig): string | null {
   const { connectionsMax } = config.limits;
   const safe = connectionsMaxFor(openFiles);
   if (connectionsMax !== null && connectionsMax > safe) {
-    return `limits.connections is ${connectionsMax}, but ${openFiles} open files allow ${safe} with an upstream connection each: raise \`ulimit -n\``;
+    const ceiling = connectionsCeilingFor(openFiles);
+    const taken = connectionsMax > ceiling ? `, and no more than ${ceiling} are taken` : '';
+    return `limits.connections is ${connectionsMax}, but ${openFiles} open files allow ${safe} with an upstream connection each${taken}: raise \`ulimit -n\``;
   }
   if (connectionsMax === null && openFiles < 1024) {
     return `only ${openFiles} open files are allowed: at most ${safe} connections; raise \`ulimit -n\``;
@@ -42,15 +38,19 @@ export class GatewayProcess implements Running {
   readonly roll = null;
 
   /** Throws what opening the access log throws. */
-  constructor(config: GatewayConfig, options: { reusePort?: boolean } = {}) {
+  constructor(
+    config: GatewayConfig,
+    options: { reusePort?: boolean; descriptors?: readonly number[] } = {},
+  ) {
     const { accessLog } = config;
     this.observer = new MetricsObserver({
       version: version(),
       accessLog: accessLog === 'off' ? null : openLog(accessLog),
     });
-    this.gateway = new Gateway(withDescriptorLimit(config), {
+    this.gateway = new Gateway(config, {
       observer: this.observer,
       reusePort: options.reusePort ?? false,
+      descriptors: options.descriptors ?? [],
     });
   }
 
@@ -82,7 +82,7 @@ export class GatewayProcess implements Running {
       if (config.accessLog !== before && config.accessLog !== 'off') {
         log = openLog(config.accessLog);
       }
-      gateway.reload(withDescriptorLimit(config));
+      gateway.reload(config);
     } catch (error) {
       void log?.close();
       observer.reloadsFailed++;

@@ -96,8 +96,8 @@ class ServeSession {
     const warning = descriptorWarning(this.#config);
     if (warning !== null) lines.push(`warning: ${warning}`);
     say(lines.join('\nonehop: '));
-    if (watch && this.#source.file !== null) {
-      this.#stopWatching = watchConfig(this.#source.file, () => this.#reload('the file changed'));
+    if (watch) {
+      this.#stopWatching = watchConfig(this.#source, () => this.#reload('the file changed', true));
     }
     notifySystemd('READY=1', `STATUS=forwarding on ${addresses.join(', ')}`);
     return this.#ended;
@@ -151,9 +151,15 @@ class ServeSession {
     });
   }
 
-  /** Changes of the configuration happen one after the other. */
-  #reload(why: string): void {
-    this.#changing = this.#changing.then(() => this.#loadAndApply(why, (c) => this.#apply(c)));
+  /**
+   * Changes of the configuration happen one after the other. `ifNews`: not when what came before it
+   * in that line has loaded the same text.
+   */
+  #reload(why: string, ifNews = false): void {
+    this.#changing = this.#changing.then(async () => {
+      if (ifNews && !this.#source.hasChanged()) return;
+      await this.#loadAndApply(why, (config) => this.#apply(config));
+    });
   }
 
   #roll(): void {
@@ -257,19 +263,36 @@ export function serveCommand(program: Command): void {
     .description('the gateway: forwards requests as a file or --upstream says')
     .argument('[file]', `configuration; ${defaultFile} when it is there`)
     .option('--upstream <url...>', 'forward everything to these targets, without a file')
-    .option('--listen <address>', 'where callers connect: 8080, 0.0.0.0:8080, unix:/path')
-    .option('--admin <address>', 'where /health, /ready, /metrics and /status are')
-    .addOption(new Option('--workers <count>', 'processes that share the work').argParser(positive))
+    .option(
+      '--listen <address>',
+      'where callers connect: 8080, 0.0.0.0:8080, unix:/path (default: 127.0.0.1:8080)',
+    )
+    .option(
+      '--admin <address>',
+      'where /health, /ready, /metrics and /status are, e.g. 127.0.0.1:9090 (default: none)',
+    )
+    .addOption(
+      new Option('--workers <count>', 'processes that share the work (default: 1)').argParser(
+        positive,
+      ),
+    )
     .addOption(
       new Option('--runtime <name>', 'what runs it; auto takes Bun when it is found')
         .choices(['auto', 'node', 'bun'])
         .default('auto'),
     )
-    .option('--access-log <where>', 'off, stdout or a file: a line of JSON for each request')
+    .option(
+      '--access-log <where>',
+      'off, stdout or a file: a line of JSON for each request (default: off)',
+    )
     .option('--no-watch', 'reload on SIGHUP only, not when the file changes')
     .addHelpText(
       'after',
       `
+Flags win over the file. Without a file and without --upstream, ${defaultFile} in this directory is read.
+  onehop serve --upstream http://127.0.0.1:8000 --admin 127.0.0.1:9090
+  onehop serve gateway.yaml --workers 2 --access-log stdout
+
 Signals: TERM and INT drain, twice ends at once; HUP reloads the configuration; USR1 replaces the
 workers one by one; USR2 opens the access log again.
 Exit codes: 0 ended as told, 1 could not run, 2 the configuration is not valid.`,

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { OnehopError } from '../core/index.ts';
 import type { GatewayConfig, ProcessFacts } from '../gateway/index.ts';
 import { mergeSnapshots, type Snapshot, totalsOf } from '../telemetry/index.ts';
-import { transport } from '../transport/index.ts';
+import { type HeldAddress, holdAddress } from '../transport/index.ts';
+import { handOnWhenGone } from './handed-over.ts';
 import type { Running } from './running.ts';
 import type { FromWorker, ToWorker } from './worker-messages.ts';
 
@@ -37,10 +38,12 @@ class Worker {
   up = false;
   last: Snapshot = {};
   #nextId = 1;
-  readonly #config: GatewayConfig;
+  /** What it was started with. */
+  readonly config: GatewayConfig;
+  readonly #descriptors: readonly number[];
   readonly #waiting = new Map<number, (value: unknown) => void>();
 
-  constructor(child: ChildProcess, config: GatewayConfig) {
+  constructor(child: ChildProcess, config: GatewayConfig, descriptors: readonly number[]) {
     this.child = child;
     this.gone = new Promise((resolve) => {
       child.once('exit', () => {
@@ -60,13 +63,14 @@ class Worker {
       setTimeout(() => fail('a worker did not start in time'), startMs).unref();
     });
     this.listening.catch(() => {});
-    this.#config = config;
+    this.config = config;
+    this.#descriptors = descriptors;
   }
 
   #heard(message: FromWorker, listening: () => void, failed: (message: string) => void): void {
     switch (message.type) {
       case 'hello':
-        this.tell({ type: 'start', config: this.#config });
+        this.tell({ type: 'start', config: this.config, descriptors: this.#descriptors });
         return;
       case 'listening':
         this.up = true;
@@ -126,6 +130,11 @@ export class Supervisor implements Running {
   readonly #workers: (Worker | null)[];
   /** Workers that were replaced and finish what they have. */
   readonly #old = new Set<Worker>();
+  /**
+   * The addresses of a single worker on Bun, bound for as long as it may be started again: what it
+   * has not accepted when it ends waits for the next one. Empty where workers share the port.
+   */
+  #held: HeldAddress[] = [];
   #totals: Snapshot = {};
   #restarts = 0;
   #backOffMs = backOffMinMs;
@@ -139,7 +148,15 @@ export class Supervisor implements Running {
   }
 
   async start(): Promise<readonly string[]> {
-    const listen = await claim(this.#config);
+    const held = await claim(this.#config);
+    const listen = this.#config.listen.map((address, index) => {
+      const { host, port } = held[index]!;
+      return { ...address, host, port };
+    });
+    // One socket for several would give whole bursts of connections to whoever wakes first.
+    const inherits = this.#options.bun !== null && this.#config.workers === 1;
+    if (inherits && held.every(({ descriptor }) => descriptor !== null)) this.#held = held;
+    else for (const address of held) address.release();
     this.#config = { ...this.#config, listen };
     const places = this.#workers.map((_, index) => index);
     try {
@@ -158,17 +175,39 @@ export class Supervisor implements Running {
     const { bun } = this.#options;
     const onBun = process.versions['bun'] !== undefined;
     if (bun !== null || onBun) {
-      return fork(workerFile, [], { execPath: bun ?? process.execPath, execArgv: [] });
+      const stdio = [
+        'inherit',
+        'inherit',
+        'inherit',
+        'ipc',
+        ...this.#held.map(({ descriptor }) => descriptor!),
+      ] as const;
+      const execPath = bun ?? process.execPath;
+      return fork(workerFile, [], { execPath, execArgv: [], stdio: [...stdio] });
     }
     cluster.setupPrimary({ exec: workerFile, args: [] });
-    return cluster.fork().process;
+    const child = cluster.fork().process;
+    handOnWhenGone(child);
+    return child;
   }
 
   #spawn(place: number): Worker {
-    const worker = new Worker(this.#fork(), this.#config);
+    // In the child they follow the three streams and the channel.
+    const descriptors = this.#held.map((_, index) => 4 + index);
+    const worker = new Worker(this.#fork(), this.#config, descriptors);
     this.#workers[place] = worker;
+    worker.listening.then(
+      () => this.#catchUp(worker),
+      () => {},
+    );
     void worker.gone.then(() => this.#ended(worker, place));
     return worker;
+  }
+
+  /** A reload while it was starting has passed it by. */
+  #catchUp(worker: Worker): void {
+    if (worker.config === this.#config || this.#draining) return;
+    void worker.ask<string>({ type: 'apply', config: this.#config });
   }
 
   #ended(worker: Worker, place: number): void {
@@ -292,12 +331,19 @@ export class Supervisor implements Running {
 
   async drain(): Promise<void> {
     this.#draining = true;
+    // With the last worker that stops accepting the address is free.
+    this.#release();
     const all = [...this.#workers.filter((worker) => worker !== null), ...this.#old];
     await Promise.all(all.map((worker) => worker.drain()));
   }
 
+  #release(): void {
+    for (const held of this.#held.splice(0)) held.release();
+  }
+
   kill(): void {
     this.#draining = true;
+    this.#release();
     for (const worker of [...this.#workers, ...this.#old]) worker?.child.kill('SIGKILL');
   }
 }
@@ -307,24 +353,22 @@ export class Supervisor implements Running {
  * requests: the port is bound alone first, which fails while anybody else has it. A port 0 becomes a
  * real one here.
  */
-async function claim(config: GatewayConfig): Promise<GatewayConfig['listen']> {
-  const addresses: GatewayConfig['listen'] = [];
-  for (const address of config.listen) {
-    if (address.path !== null) {
-      throw new OnehopError(
-        'LISTEN_FAILED',
-        `${address.path}: a Unix socket needs one worker: --workers 1 and --runtime ${process.versions['bun'] === undefined ? 'node' : 'bun'}`,
-        { phase: 'config' },
-      );
+async function claim(config: GatewayConfig): Promise<HeldAddress[]> {
+  const held: HeldAddress[] = [];
+  try {
+    for (const { host, port, path } of config.listen) {
+      if (path !== null) {
+        throw new OnehopError(
+          'LISTEN_FAILED',
+          `${path}: a Unix socket needs one worker: --workers 1 and --runtime ${process.versions['bun'] === undefined ? 'node' : 'bun'}`,
+          { phase: 'config' },
+        );
+      }
+      held.push(await holdAddress({ host, port }));
     }
-    const { host, port } = address;
-    const probe = await transport.listen(
-      { host, port },
-      { open: (socket) => socket.destroy(), data() {}, drain() {}, end() {}, close() {} },
-      () => null,
-    );
-    addresses.push({ ...address, port: probe.port });
-    await probe.close();
+  } catch (error) {
+    for (const address of held) address.release();
+    throw error;
   }
-  return addresses;
+  return held;
 }

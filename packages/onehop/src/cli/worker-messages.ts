@@ -3,7 +3,8 @@ import type { GatewayConfig, ProcessFacts } from '../gateway/index.ts';
 import type { Snapshot } from '../telemetry/index.ts';
 
 export type ToWorker =
-  | { type: 'start'; config: GatewayConfig }
+  /** `descriptors`: inherited sockets, one for each address; none where the port is shared. */
+  | { type: 'start'; config: GatewayConfig; descriptors: readonly number[] }
   | { type: 'apply'; id: number; config: GatewayConfig }
   | { type: 'snapshot'; id: number }
   | { type: 'status'; id: number; facts: ProcessFacts }

@@ -15,7 +15,8 @@ const tell = (message: FromWorker, then?: () => void): void => {
 
 async function start(message: Extract<ToWorker, { type: 'start' }>): Promise<void> {
   try {
-    running = new GatewayProcess(message.config, { reusePort: true });
+    const { config, descriptors } = message;
+    running = new GatewayProcess(config, { reusePort: true, descriptors });
     await running.start();
     tell({ type: 'listening' });
   } catch (error) {

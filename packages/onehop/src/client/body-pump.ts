@@ -5,12 +5,25 @@ import type { Exchange } from './exchange.ts';
 /** A request body that is made while it is sent. Strings are sent as UTF-8. */
 export type BodySource = AsyncIterable<Uint8Array | string> | Iterable<Uint8Array | string>;
 
+/** Of a source that can be told that no more is wanted, even while it is being waited for. */
+export const stopSource: unique symbol = Symbol('stop');
+
+export interface StoppableSource {
+  [stopSource](): void;
+}
+
+/** No more is wanted of a source; what cannot be told waits for its next piece. */
+export function stopAsking(source: BodySource): void {
+  (source as Partial<StoppableSource>)[stopSource]?.();
+}
+
 /** Pulls a request body out of an iterable as fast as the connection takes it, and no faster. */
 export class BodyPump {
   readonly #source: BodySource;
   #started = false;
   #drained: (() => void) | null = null;
   #over = false;
+  #sentAny = false;
 
   constructor(source: BodySource) {
     this.#source = source;
@@ -33,14 +46,22 @@ export class BodyPump {
 
   /** The exchange is over, well or badly: stop pulling and let the source clean up. */
   stop(): void {
+    if (this.#over) return;
     this.#over = true;
     this.#wake();
+    stopAsking(this.#source);
   }
 
   #wake(): void {
     const drained = this.#drained;
     this.#drained = null;
     drained?.();
+  }
+
+  #untilDrained(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#drained = resolve;
+    });
   }
 
   async #run(exchange: Exchange): Promise<void> {
@@ -52,16 +73,21 @@ export class BodyPump {
           throw new OnehopError('ARGUMENT_INVALID', 'a body must yield Uint8Array or string');
         }
         if (bytes.length === 0) continue;
-        const status = exchange.write(bytes, 0, bytes.length);
-        if (status === WriteStatus.Closed) return;
-        if (status === WriteStatus.Queued) {
-          await new Promise<void>((resolve) => {
-            this.#drained = resolve;
-          });
+        let status = exchange.write(bytes, 0, bytes.length);
+        while (status === WriteStatus.Closed) {
+          if (this.#sentAny) return;
+          // Nothing of the body is on its way: the exchange may be moving to another connection.
+          await this.#untilDrained();
+          if (this.#over) return;
+          status = exchange.write(bytes, 0, bytes.length);
         }
+        this.#sentAny = true;
+        if (status === WriteStatus.Queued) await this.#untilDrained();
         if (this.#over) return;
       }
-      exchange.endBody();
+      // The source was empty, and the exchange may be moving to another connection.
+      while (exchange.connection === null && !this.#over) await this.#untilDrained();
+      if (!this.#over) exchange.endBody();
     } catch (error) {
       exchange.abort(error);
     }

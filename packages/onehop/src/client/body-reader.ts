@@ -1,6 +1,8 @@
 import { limits, OnehopError } from '../core/index.ts';
+import type { Transport } from '../transport/index.ts';
 import { BodyDecoder, type DecoderEvents } from './decoder.ts';
 import type { Exchange } from './exchange.ts';
+import { decodeUtf8 } from './utf8.ts';
 
 /** Copies a range without making a view of it first. */
 const copyBytes = Buffer.prototype.copy;
@@ -15,7 +17,6 @@ const preparedBytesMax = 4 * 1024 * 1024;
 const directBytesMin = 64 * 1024;
 /** A shorter piece is cheaper to copy than to make a view of. */
 const viewBytesMin = 4 * 1024;
-
 /**
  * The body of one response between the connection, which pushes, and the caller, who pulls: collected
  * whole or read piece by piece, with back-pressure. Nothing but a reference is kept until it is used.
@@ -28,6 +29,8 @@ export class BodyReader implements DecoderEvents {
   #ended = false;
   #error: unknown = null;
   #used = false;
+  /** Nobody wants it any more: what comes is read past. */
+  #dropped = false;
   /** A buffer of the announced length that is being filled, instead of pieces. */
   #whole: Buffer | null = null;
   #wholeLength = 0;
@@ -38,6 +41,10 @@ export class BodyReader implements DecoderEvents {
   #collecting = false;
   #collectBytesMax = 0;
   #resolve: (() => void) | null = null;
+  /** Set when there are pieces that are views of reads; they belong to this transport. */
+  #transport: Transport | null = null;
+  /** There are pieces that are copies, or views of reads that others look at. */
+  #hasCopies = false;
   #decoder: BodyDecoder | null = null;
   /** Codings to undo from the first byte on. */
   #codings: readonly string[] | null = null;
@@ -67,27 +74,40 @@ export class BodyReader implements DecoderEvents {
   // From the connection.
 
   onBody(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#dropped) return;
     if (this.#codings !== null) {
       // Made at the first byte: an empty body has no coding to undo.
       this.#decoder ??= new BodyDecoder(this.#codings, this.#decodedBytesMax, this, bytes[start]!);
       if (!this.#decoder.write(this.#keep(bytes, start, end))) this.#exchange?.pause();
       return;
     }
-    if (
-      this.#first === null &&
-      this.#whole === null &&
-      end - start < this.announced &&
-      this.announced <= unreadBytesMax
-    ) {
-      // More is to come, but not too much: one buffer for all of it, copied into once.
-      this.#whole = Buffer.allocUnsafeSlow(this.announced);
+    if (this.#whole === null && this.#isWorthKeeping(bytes, start, end)) {
+      const { origin } = this.#exchange!;
+      // Pipelined, the next response may lie in the same read: it cannot be given back.
+      if (origin.pipelining === 1) this.#transport = origin.transport;
+      else this.#hasCopies = true;
+      this.#push(bytes.subarray(start, end));
+      return;
     }
+    const isFirst = this.#first === null && this.#whole === null && this.#transport === null;
+    if (isFirst && this.#isPrepared(end - start)) this.#whole = this.#buffer(this.announced);
     const whole = this.#whole;
     if (whole !== null && this.#wholeLength + end - start <= whole.length) {
       this.#fill(whole, bytes, start, end);
       return;
     }
-    this.#push(this.#keep(bytes, start, end));
+    this.#hasCopies = true;
+    this.#push(copyOf(bytes, start, end));
+  }
+
+  /**
+   * Whether to make one buffer for the whole body at its first piece, copied into once: not much is to
+   * come, and what is here is not a short body by itself, for which the runtime has a pool.
+   */
+  #isPrepared(length: number): boolean {
+    const { announced } = this;
+    if (length > announced || announced > unreadBytesMax) return false;
+    return length < announced || length >= viewBytesMin;
   }
 
   #fill(whole: Buffer, bytes: Uint8Array, start: number, end: number): void {
@@ -111,13 +131,31 @@ export class BodyReader implements DecoderEvents {
     this.#direct = this.#exchange?.readInto(whole, at) === true;
   }
 
-  /** The bytes to keep: a view where the transport lets us and most of what it pins is wanted. */
-  #keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  /**
+   * Whether to keep a view: the transport lets us, and most of what it pins is wanted. A body that is
+   * being collected wants all of it.
+   */
+  #isWorthKeeping(bytes: Uint8Array, start: number, end: number): boolean {
     const length = end - start;
-    if (length >= viewBytesMin && length * 2 >= bytes.length && this.#exchange?.keepsReads) {
-      return bytes.subarray(start, end);
-    }
-    return copyOf(bytes, start, end);
+    return (
+      ((length >= viewBytesMin && length * 2 >= bytes.length) ||
+        (this.#collecting && this.#codings === null)) &&
+      this.#exchange !== null &&
+      this.#exchange.keepRead()
+    );
+  }
+
+  #keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    return this.#isWorthKeeping(bytes, start, end)
+      ? bytes.subarray(start, end)
+      : copyOf(bytes, start, end);
+  }
+
+  #buffer(byteLength: number): Buffer {
+    const exchange = this.#exchange;
+    return exchange === null
+      ? Buffer.allocUnsafeSlow(byteLength)
+      : exchange.origin.transport.bodyBuffer(byteLength);
   }
 
   onEnd(): void {
@@ -214,44 +252,68 @@ export class BodyReader implements DecoderEvents {
    */
   whole(bytesMax: number = Number.POSITIVE_INFINITY): Uint8Array {
     if (this.#error !== null) throw this.#error;
-    let body: Uint8Array;
-    if (this.#whole !== null) {
-      body =
-        this.#wholeLength === this.#whole.length
-          ? this.#whole
-          : this.#whole.subarray(0, this.#wholeLength);
-    } else if (this.#more === null) body = this.#first ?? EMPTY;
-    else body = Buffer.concat([this.#first!, ...this.#more]);
-    this.#first = null;
-    this.#more = null;
-    this.#whole = null;
+    const body = this.#joined();
     if (body.length > bytesMax) throw tooLargeError(bytesMax);
     return body;
   }
 
-  /** Reads to the end, at most `bytesMax` bytes; then {@link whole} has it. */
-  async collect(bytesMax: number): Promise<void> {
+  #joined(): Uint8Array {
+    const whole = this.#whole;
+    const first = this.#first;
+    const more = this.#more;
+    this.#first = null;
+    this.#more = null;
+    this.#whole = null;
+    if (whole !== null) {
+      return this.#wholeLength === whole.length ? whole : whole.subarray(0, this.#wholeLength);
+    }
+    if (more === null) return first ?? EMPTY;
+    more.unshift(first!);
+    return this.#transport !== null && !this.#hasCopies
+      ? this.#transport.joinReads(more)
+      : Buffer.concat(more);
+  }
+
+  /** As {@link whole}, in a buffer of its own. */
+  exact(): Uint8Array {
+    const isView = this.#more === null && this.#transport !== null && !this.#hasCopies;
+    const transport = this.#transport;
+    const body = this.whole();
+    return isView && transport !== null && body.length > 0 ? transport.joinReads([body]) : body;
+  }
+
+  /** The body as text; what it was made of is given back. Errors: as {@link whole}. */
+  text(bytesMax: number = Number.POSITIVE_INFINITY): string {
+    const body = this.whole(bytesMax);
+    const text = decodeUtf8(body);
+    if (this.#transport !== null && !this.#hasCopies) this.#transport.dropReads([body]);
+    return text;
+  }
+
+  /** Reads to the end, at most `bytesMax` bytes; then {@link whole} has it, or throws. */
+  collect(bytesMax: number): Promise<void> {
     this.#collectBytesMax = bytesMax;
     if (this.#unreadBytes > bytesMax || this.announced > bytesMax) this.#tooLarge();
-    if (this.#ended || this.#error !== null) return;
+    if (this.#ended || this.#error !== null) return Promise.resolve();
     this.#collecting = true;
     if (
       this.#codings === null &&
       this.#whole === null &&
+      this.#transport === null &&
       this.announced > 0 &&
       this.announced <= preparedBytesMax
     ) {
       this.#gather();
     }
     this.#flow();
-    await new Promise<void>((resolve) => {
+    return new Promise<void>((resolve) => {
       this.#resolve = resolve;
     });
   }
 
   /** Moves what is here into a buffer that will hold the rest as well. */
   #gather(): void {
-    const whole = Buffer.allocUnsafeSlow(this.announced);
+    const whole = this.#buffer(this.announced);
     let length = 0;
     for (let piece = this.#shift(); piece !== null; piece = this.#shift()) {
       whole.set(piece, length);
@@ -304,29 +366,31 @@ export class BodyReader implements DecoderEvents {
 
   /** Drops the rest: reads a short one to save the connection, gives a long one up. */
   discard(): void {
+    this.#drop();
+    const exchange = this.#exchange;
+    if (exchange === null) return;
+    if (this.announced >= 0 && this.announced <= drainBytesMax) exchange.resume();
+    else exchange.abort();
+  }
+
+  /** Forgets what is here, and with it whatever would still come. */
+  #drop(): void {
     this.#used = true;
+    this.#dropped = true;
     this.#first = null;
     this.#more = null;
     this.#whole = null;
     this.#unreadBytes = 0;
-    const exchange = this.#exchange;
-    if (exchange === null) return;
-    if (this.#codings === null && this.announced >= 0 && this.announced <= drainBytesMax) {
-      this.#collecting = true;
-      this.#collectBytesMax = drainBytesMax;
-      exchange.resume();
-      return;
-    }
-    exchange.abort();
+    this.#decoder?.destroy();
+    this.#decoder = null;
+    if (this.#resolve === null) return;
+    this.#error ??= new OnehopError('ABORTED', 'the body was discarded', { phase: 'body' });
+    this.#wake();
   }
 
   /** Drops the rest and ends the exchange, however little is left. */
   abort(reason?: unknown): void {
-    this.#used = true;
-    this.#first = null;
-    this.#more = null;
-    this.#whole = null;
-    this.#unreadBytes = 0;
+    this.#drop();
     this.#exchange?.abort(reason);
   }
 }

@@ -12,6 +12,7 @@ import { Dial } from './dial.ts';
 import { type Exchange, Stage, Upload } from './exchange.ts';
 import { keepAliveTimeoutMs } from './keep-alive.ts';
 import type { Origin } from './origin.ts';
+import { ProxyConnect } from './proxy-connect.ts';
 import { sendRequest, writeChunk, writeLastChunk } from './request-writer.ts';
 import { Tunnel } from './tunnel.ts';
 
@@ -34,6 +35,7 @@ export class Connection implements PoolMember<Exchange> {
   socket: Socket<Connection> | null = null;
   /** The exchange whose response is being read or awaited. */
   current: Exchange | null = null;
+  readonly #parser: ResponseParser;
   /** The last exchange on it ends it: the response said close, or something is in doubt. */
   last = false;
 
@@ -50,8 +52,9 @@ export class Connection implements PoolMember<Exchange> {
   #followers: RingQueue<Exchange> | null = null;
   #corked = false;
   #learned = false;
-  readonly #parser: ResponseParser;
   readonly #dial: Dial;
+  /** While and after the connection is made through a proxy. */
+  #proxyConnect: ProxyConnect | null = null;
   #tunnel: Tunnel | null = null;
 
   constructor(origin: Origin, connectTimeoutMs: number) {
@@ -95,13 +98,9 @@ export class Connection implements PoolMember<Exchange> {
       this.origin.flushLater(this);
     }
     if (exchange.upload === Upload.Ready) this.#corked = true;
-    const status = sendRequest(socket, exchange);
+    const status = sendRequest(socket, exchange, this.#corked);
     if (status === WriteStatus.Closed) {
-      // Nothing left this machine: any request may be sent again.
-      exchange.sent = false;
-      this.#die(
-        this.#fault('UPSTREAM_CLOSED', 'the connection was closed before the request', 'request'),
-      );
+      this.#dieUnsent(exchange);
       return;
     }
     exchange.sent = true;
@@ -111,8 +110,17 @@ export class Connection implements PoolMember<Exchange> {
       this.#askForBody(exchange);
       // The head was held back so that head and first piece leave together.
       this.#corked = false;
-      if (this.state === ConnectionState.Open) socket.uncork();
+      if (this.state !== ConnectionState.Open || exchange.connection !== this) return;
+      if (socket.uncork() === WriteStatus.Closed) this.#dieUnsent(exchange);
     }
+  }
+
+  /** Nothing left this machine: any request may be sent again. */
+  #dieUnsent(exchange: Exchange): void {
+    exchange.sent = false;
+    this.#die(
+      this.#fault('UPSTREAM_CLOSED', 'the connection was closed before the request', 'request'),
+    );
   }
 
   /** May run within the end of another exchange, which a handler that throws must not cut short. */
@@ -170,7 +178,22 @@ export class Connection implements PoolMember<Exchange> {
   // Events of the socket.
 
   onOpen(socket: Socket<Connection>): void {
-    if (this.state !== ConnectionState.Dialing || !this.#dial.won(socket)) {
+    if (this.state !== ConnectionState.Dialing) {
+      socket.destroy();
+      return;
+    }
+    if (this.#proxyConnect === null) {
+      if (!this.#dial.won(socket)) {
+        socket.destroy();
+        return;
+      }
+      if (this.origin.tunnels) {
+        this.#proxyConnect = new ProxyConnect(this.origin, socket);
+        const error = this.#proxyConnect.start(this.origin);
+        if (error !== null) this.#dial.fail(error);
+        return;
+      }
+    } else if (socket !== this.#proxyConnect.socket) {
       socket.destroy();
       return;
     }
@@ -183,7 +206,7 @@ export class Connection implements PoolMember<Exchange> {
 
   onData(socket: Socket<Connection>, bytes: Uint8Array): void {
     if (socket !== this.socket) {
-      socket.destroy(); // speaks before it is chosen; a loser of the race or worse
+      this.#onEarlyData(socket, bytes);
       return;
     }
     if (this.state === ConnectionState.Open) {
@@ -199,12 +222,22 @@ export class Connection implements PoolMember<Exchange> {
     }
   }
 
+  #onEarlyData(socket: Socket<Connection>, bytes: Uint8Array): void {
+    if (this.state === ConnectionState.Dialing && socket === this.#proxyConnect?.socket) {
+      const error = this.#proxyConnect.onData(bytes);
+      if (error !== null) this.#dial.fail(error);
+      return;
+    }
+    socket.destroy(); // speaks before it is chosen; a loser of the race or worse
+  }
+
   #read(first: Exchange, bytes: Uint8Array): void {
     const parser = this.#parser;
     const end = bytes.length;
     let exchange = first;
     let at = 0;
     exchange.responseBytes += end;
+    if (exchange.wantsChunks && this.#passChunks(exchange, bytes)) return;
     for (;;) {
       const what = parser.read(bytes, at, end);
       at = parser.position;
@@ -247,6 +280,24 @@ export class Connection implements PoolMember<Exchange> {
           return;
       }
     }
+  }
+
+  /** Whole chunks and a handler that passes them on as they are: nothing is taken apart. */
+  #passChunks(exchange: Exchange, bytes: Uint8Array): boolean {
+    if (exchange.stage !== Stage.Body && exchange.stage !== Stage.Head) return false;
+    const parser = this.#parser;
+    const end = bytes.length;
+    const dataBytes = parser.wholeChunks(bytes, 0, end);
+    if (dataBytes < 0) return false;
+    const nowMs = this.origin.nowMs();
+    const { handler } = exchange;
+    const lastStart = parser.bodyStart;
+    if (!handler.onChunks!(exchange, bytes, 0, end, dataBytes, lastStart, nowMs)) return false;
+    parser.takeChunks(dataBytes);
+    if (exchange.done) return true;
+    exchange.stage = Stage.Body;
+    exchange.armIdle(nowMs);
+    return true;
   }
 
   /** Hands the head over; false when the connection is not to be read on. */
@@ -465,7 +516,8 @@ export class Connection implements PoolMember<Exchange> {
   #close(): void {
     if (this.state === ConnectionState.Closed) return;
     this.state = ConnectionState.Closed;
-    this.socket?.destroy();
+    // Bytes that the peer does not take would keep the kernel waiting, and a FIN waits behind them.
+    this.socket?.destroy(this.socket.queuedBytes > 0);
     this.origin.connectionGone(this);
   }
 
@@ -505,10 +557,15 @@ const handlerThrew = 'a handler of the exchange threw';
 export const connectionHandlers: SocketHandlers<Connection> = {
   open: (socket) => socket.state.onOpen(socket),
   data(socket, bytes) {
+    const connection = socket.state;
+    const { wheel } = connection.origin;
+    wheel.beginTurn();
     try {
-      socket.state.onData(socket, bytes);
+      connection.onData(socket, bytes);
     } catch (error) {
-      socket.state.onThrown(error);
+      connection.onThrown(error);
+    } finally {
+      wheel.endTurn();
     }
   },
   drain(socket) {

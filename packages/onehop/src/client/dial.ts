@@ -44,8 +44,8 @@ export class Dial implements DeadlineOwner {
       if (this.#over) return;
       if (error !== null) {
         // Failing inside `open` would confuse the pool: it has not finished taking the slot.
-        if (synchronous) queueMicrotask(() => this.#fail(error));
-        else this.#fail(error);
+        if (synchronous) queueMicrotask(() => this.fail(error));
+        else this.fail(error);
         return;
       }
       this.#addresses = addresses;
@@ -59,6 +59,9 @@ export class Dial implements DeadlineOwner {
     if (this.#over) return false;
     for (const other of this.#sockets) if (other !== socket) other.destroy();
     this.#sockets.length = 0;
+    // Kept until `finish`: a proxy may have to be asked, and TLS to begin.
+    this.#sockets.push(socket);
+    this.#next = this.#addresses.length;
     const { wheel } = this.#connection.origin;
     wheel.disarm(this.#staggerDeadline);
     return true;
@@ -67,6 +70,7 @@ export class Dial implements DeadlineOwner {
   /** The connection is ready to use: the connect deadline has been met. */
   finish(): void {
     this.#over = true;
+    this.#sockets.length = 0;
     const { wheel } = this.#connection.origin;
     wheel.disarm(this.#connectDeadline);
     wheel.disarm(this.#staggerDeadline);
@@ -81,15 +85,14 @@ export class Dial implements DeadlineOwner {
     this.#firstError ??= error;
     if (this.#next < this.#addresses.length) this.#tryNext();
     else if (this.#sockets.length === 0) {
-      this.#fail(this.#firstError ?? new OnehopError('CONNECT_FAILED', 'the connection closed'));
+      this.fail(this.#firstError ?? new OnehopError('CONNECT_FAILED', 'the connection closed'));
     }
   }
 
   /** Nobody needs the connection any more. */
   cancel(): void {
-    this.finish();
     for (const socket of this.#sockets) socket.destroy();
-    this.#sockets.length = 0;
+    this.finish();
   }
 
   onDeadline(kind: number): void {
@@ -97,7 +100,7 @@ export class Dial implements DeadlineOwner {
       this.#tryNext();
       return;
     }
-    this.#fail(
+    this.fail(
       new OnehopError('CONNECT_TIMEOUT', `not connected within ${this.#connectTimeoutMs} ms`),
     );
   }
@@ -114,7 +117,8 @@ export class Dial implements DeadlineOwner {
     this.#sockets.push(this.#connection.origin.connectSocket(this.#connection, address));
   }
 
-  #fail(cause: OnehopError): void {
+  /** No connection comes of it. */
+  fail(cause: OnehopError): void {
     if (this.#over) return;
     const name = this.#connection.origin.name;
     this.cancel();

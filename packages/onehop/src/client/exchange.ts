@@ -5,6 +5,7 @@ import {
   OnehopError,
   type Phase,
 } from '../core/index.ts';
+import type { PreparedHead } from '../http1/index.ts';
 import type { PoolWaiter } from '../pool/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import type { Connection } from './connection.ts';
@@ -34,28 +35,35 @@ export type Upload = (typeof Upload)[keyof typeof Upload];
  * its deadlines included, lives in here and dies with it.
  */
 export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner {
+  // What each read of the response looks at comes first, side by side.
   readonly origin: Origin;
-  readonly request: DispatchRequest;
   readonly handler: ExchangeHandler;
   /** For the caller's own use; the core never looks at it. */
   context: unknown;
   stage: Stage = Stage.Waiting;
+  responseBytes = 0;
+  readonly #deadline: Deadline;
+  /** 0 until the first deadline is armed. */
+  #totalEndMs = 0;
+  readonly timeouts: Timeouts;
+  /** The handler takes whole chunks as they are; see `ExchangeHandler.onChunks`. */
+  wantsChunks = false;
+
+  readonly request: DispatchRequest;
   /** Attempts made so far, this one included. */
   attempt = 1;
   /** The connection had served an earlier exchange. */
   reused = false;
 
   // For Connection and Origin only.
-  readonly timeouts: Timeouts;
   /** What is written first: the head, and a small body with it. */
-  readonly head: string;
+  readonly head: string | PreparedHead;
   connection: Connection | null = null;
   upload: Upload;
   chunked = false;
   /** Bytes of the request were handed to the socket. */
   sent = false;
   paused = false;
-  responseBytes = 0;
   /** Streamed bodies with a length: bytes still to come. */
   uploadBytesLeft = 0;
 
@@ -71,16 +79,13 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
   /** Pieces of the body written, and how many there were when the deadline was last looked at. */
   #writes = 0;
   #writesSeen = 0;
-  readonly #deadline: Deadline;
-  /** 0 until the first deadline is armed. */
-  #totalEndMs = 0;
 
   constructor(
     origin: Origin,
     request: DispatchRequest,
     handler: ExchangeHandler,
     context: unknown,
-    head: string,
+    head: string | PreparedHead,
   ) {
     this.origin = origin;
     this.request = request;
@@ -126,9 +131,15 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     if (this.connection !== null && this.connection.current === this) this.connection.pause();
   }
 
-  /** What `onBody` is given may be kept without a copy. */
-  get keepsReads(): boolean {
-    return this.connection?.socket?.keepsReads === true;
+  /**
+   * Within `onBody`: whether the bytes may be kept without a copy, which this call announces. See
+   * `Socket.keepRead`.
+   */
+  keepRead(): boolean {
+    const socket = this.connection?.socket ?? null;
+    if (socket === null || !socket.keepsReads) return false;
+    socket.keepRead();
+    return true;
   }
 
   /**
@@ -167,8 +178,9 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
         return WriteStatus.Closed;
       }
     }
-    this.#writes++;
-    return this.connection.writeBody(this, bytes, start, end);
+    const status = this.connection.writeBody(this, bytes, start, end);
+    if (status !== WriteStatus.Closed) this.#writes++;
+    return status;
   }
 
   /**
@@ -209,7 +221,8 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
       body === null ||
       typeof body === 'string' ||
       body instanceof Uint8Array ||
-      this.upload === Upload.Ready
+      this.upload === Upload.Ready ||
+      (body.keepsUnsent === true && this.upload === Upload.Streaming && this.#writes === 0)
     );
   }
 
@@ -233,17 +246,16 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     this.#arm(this.timeouts.firstByteTimeoutMs);
   }
 
-  armIdle(): void {
-    this.#arm(this.timeouts.idleTimeoutMs);
+  armIdle(nowMs: number = this.origin.nowMs()): void {
+    this.#arm(this.timeouts.idleTimeoutMs, nowMs);
   }
 
   disarm(): void {
     this.origin.wheel.disarm(this.#deadline);
   }
 
-  #arm(stageMs: number): void {
+  #arm(stageMs: number, nowMs: number = this.origin.nowMs()): void {
     const { wheel } = this.origin;
-    const nowMs = this.origin.nowMs();
     if (this.#totalEndMs === 0) {
       // The first time, which is when the request was made.
       const totalMs = this.timeouts.totalTimeoutMs;

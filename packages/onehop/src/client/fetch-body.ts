@@ -1,7 +1,8 @@
 /** Request bodies of the fetch face ("extract a body" of the fetch standard). */
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { BodySource } from './body-pump.ts';
+import { type BodySource, stopSource } from './body-pump.ts';
+import { StreamBytes } from './stream-bytes.ts';
 import type { RequestBody } from './types.ts';
 
 /** A body in the core's terms. */
@@ -52,7 +53,7 @@ export function fetchBody(value: unknown, duplex: unknown): FetchBody {
       throw new TypeError('Response body object should not be disturbed or locked');
     }
     needsDuplex(duplex);
-    return streamed(bytesOnly(value), null, false, null);
+    return streamed(new StreamBytes(value), null, false, null);
   }
   if (Symbol.asyncIterator in value || (Symbol.iterator in value && !(value instanceof String))) {
     needsDuplex(duplex);
@@ -72,7 +73,7 @@ function streamed(
   repeats: boolean,
   contentType: string | null,
 ): FetchBody {
-  return { body: { length }, source, repeats, contentType };
+  return { body: { length, keepsUnsent: true }, source, repeats, contentType };
 }
 
 function isSharedBuffer(value: object): value is ArrayBuffer {
@@ -88,25 +89,6 @@ function isDisturbed(stream: ReadableStream<unknown>): boolean {
   return ask?.(stream) === true;
 }
 
-/** The standard lets a stream carry nothing but `Uint8Array`. */
-async function* bytesOnly(stream: ReadableStream<unknown>): AsyncGenerator<Uint8Array> {
-  const reader = stream.getReader();
-  let atEnd = false;
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) {
-        atEnd = true;
-        return;
-      }
-      if (!(value instanceof Uint8Array)) throw new TypeError('Received non-Uint8Array chunk');
-      yield value;
-    }
-  } finally {
-    if (!atEnd) await reader.cancel().catch(() => {});
-  }
-}
-
 /** Strings and blobs one after the other, as often as wanted. */
 class Parts implements AsyncIterable<Uint8Array | string> {
   readonly #parts: readonly (string | Blob)[];
@@ -118,7 +100,7 @@ class Parts implements AsyncIterable<Uint8Array | string> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array | string> {
     for (const part of this.#parts) {
       if (typeof part === 'string') yield part;
-      else yield* bytesOnly(part.stream());
+      else yield* new StreamBytes(part.stream());
     }
   }
 }
@@ -157,36 +139,43 @@ const quoted = (text: string): string =>
 
 /**
  * The body of a `Request`, which does not tell its length. One that is a single piece at hand is sent
- * with its length, as it was given; anything else is streamed.
+ * with its length, as it was given; anything else is streamed. Throws the reason of `signal` when that
+ * aborts before there is anything.
  */
-export async function bodyOfRequest(stream: ReadableStream<unknown>): Promise<FetchBody> {
+export async function bodyOfRequest(
+  stream: ReadableStream<unknown>,
+  signal: AbortSignal | null,
+): Promise<FetchBody> {
   if (stream.locked || isDisturbed(stream)) {
     throw new TypeError(
       'Cannot construct a Request with a Request object that has already been used.',
     );
   }
-  const source = bytesOnly(stream);
-  const first = await source.next();
+  if (signal?.aborted) throw signal.reason;
+  const source = new StreamBytes(stream);
+  const first = await firstPiece(source, signal);
+  if (signal?.aborted && first.done) throw signal.reason;
   if (first.done) return whole(new Uint8Array(0), null);
   const second = source.next();
   const turn = new Promise<null>((resolve) => setImmediate(() => resolve(null)));
   const soon = await Promise.race([second, turn]);
   if (soon?.done) return whole(first.value, null);
-  return streamed(putBack(source, first.value, second), null, false, null);
+  // Nobody may ask for it: the connection may fail first.
+  second.catch(() => {});
+  source.putBack(first, second);
+  return streamed(source, null, false, null);
 }
 
-async function* putBack(
-  source: AsyncGenerator<Uint8Array>,
-  first: Uint8Array,
-  second: Promise<IteratorResult<Uint8Array, void>>,
-): AsyncGenerator<Uint8Array> {
+/** Whatever makes the stream may take its time: an abort ends the wait, and with it the stream. */
+async function firstPiece(
+  source: StreamBytes,
+  signal: AbortSignal | null,
+): Promise<IteratorResult<Uint8Array, undefined>> {
+  const stop = (): void => source[stopSource]();
+  signal?.addEventListener('abort', stop);
   try {
-    yield first;
-    const next = await second;
-    if (next.done) return;
-    yield next.value;
-    yield* source;
+    return await source.next();
   } finally {
-    await source.return(undefined);
+    signal?.removeEventListener('abort', stop);
   }
 }

@@ -7,8 +7,9 @@ import type { ClientCore } from './client.ts';
 import { mergeTimeouts } from './client-options.ts';
 import { codingsOf } from './decoder.ts';
 import type { Exchange } from './exchange.ts';
+import { watchResponse } from './fetch-forgotten.ts';
 import { type FetchPlan, failed, redirectsMax } from './fetch-init.ts';
-import { FetchResponse, watchForgotten } from './fetch-response.ts';
+import { FetchResponse } from './fetch-response.ts';
 import { ResponseHeaders } from './headers.ts';
 import type { Origin } from './origin.ts';
 import { type Hop, redirectedHop } from './redirect.ts';
@@ -166,7 +167,7 @@ export class FetchCall {
     const { response, reader } = this;
     if (response === null) return;
     this.response = null;
-    if (reader !== null && !reader.used) watchForgotten(response, reader);
+    if (reader !== null && !reader.used) watchResponse(response, reader);
   }
 
   onEnd(): void {

@@ -75,7 +75,7 @@ export function planOf(
   const plan = finish(headers, checked, defaults);
   const stream = bodyGiven === null ? (from?.body ?? null) : null;
   if (stream === null) return plan;
-  return bodyOfRequest(stream as ReadableStream<unknown>).then((own) => {
+  return bodyOfRequest(stream as ReadableStream<unknown>, signal).then((own) => {
     plan.body = withLength(own, headers.contentLength);
     return plan;
   });
@@ -146,7 +146,8 @@ function withLength(given: FetchBody, contentLength: number): FetchBody {
   if (contentLength < 0) return given;
   const { body } = given;
   if (body !== null && typeof body === 'object' && !(body instanceof Uint8Array)) {
-    if (body.length === null) return { ...given, body: { length: contentLength } };
+    if (body.length === null)
+      return { ...given, body: { length: contentLength, keepsUnsent: true } };
     if (body.length === contentLength) return given;
   } else {
     const length =

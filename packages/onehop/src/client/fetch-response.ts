@@ -12,7 +12,7 @@ import {
 } from './fetch-stream.ts';
 import { inspectWith, pickUp } from './fetch-web.ts';
 import type { ResponseHeaders } from './headers.ts';
-import { decodeUtf8 } from './response.ts';
+import { decodeUtf8 } from './utf8.ts';
 
 const EMPTY: Uint8Array = new Uint8Array(0);
 const Kind = { Text: 0, Json: 1, Bytes: 2, ArrayBuffer: 3, Blob: 4, FormData: 5 } as const;
@@ -148,7 +148,7 @@ export class FetchResponse {
     if (signal?.aborted) return Promise.reject(signal.reason);
     reader.take();
     try {
-      return Promise.resolve(this.#convert(kind, reader.whole()));
+      return Promise.resolve(this.#take(kind, reader));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -168,10 +168,17 @@ export class FetchResponse {
     reader.take();
     try {
       await reader.collect(bodyBytesMax);
-      return this.#convert(kind, reader.whole());
+      return this.#take(kind, reader);
     } catch (error) {
       throw bodyError(error);
     }
+  }
+
+  /** What a reader that has everything holds, as the caller wants it. */
+  #take(kind: Kind, reader: BodyReader): unknown {
+    if (kind === Kind.Text) return reader.text();
+    if (kind === Kind.Json) return JSON.parse(reader.text());
+    return this.#convert(kind, reader.exact());
   }
 
   #convert(kind: Kind, bytes: Uint8Array): unknown {
@@ -206,16 +213,4 @@ export function becomeResponse(): void {
     const { body, headers } = own as FetchResponse;
     return new Response(body, { headers: [...headers] as [string, string][] });
   });
-}
-
-/**
- * A response that nobody holds any more gives its connection back: only those whose body did not come
- * at once are watched.
- */
-const forgotten = new FinalizationRegistry<BodyReader>((reader) => {
-  if (!reader.used) reader.abort();
-});
-
-export function watchForgotten(response: FetchResponse, reader: BodyReader): void {
-  forgotten.register(response, reader);
 }

@@ -3,6 +3,7 @@ import type { UnderlyingByteSource } from 'node:stream/web';
 
 import { OnehopError } from '../core/index.ts';
 import type { BodyReader } from './body-reader.ts';
+import { watchStream } from './fetch-forgotten.ts';
 
 type Controller = ReadableByteStreamController;
 
@@ -46,13 +47,18 @@ export class ReaderSource implements StreamSource {
     this.#reader = reader;
     this.#signal = signal;
     reader.take();
-    reader.failed = (error) => this.#controller.error(bodyError(error));
+    reader.failed = failWeakly(new WeakRef(this));
     this.stream = byteStream(this);
+    watchStream(this.stream, reader);
     if (signal?.aborted && !reader.complete) this.#controller.error(signal.reason);
   }
 
   start(controller: Controller): void {
     this.#controller = controller;
+  }
+
+  fail(error: unknown): void {
+    this.#controller.error(bodyError(error));
   }
 
   async pull(controller: Controller): Promise<void> {
@@ -76,6 +82,11 @@ export class ReaderSource implements StreamSource {
     this.#reader.failed = null;
     this.#reader.abort(reason);
   }
+}
+
+/** The connection leads to the reader: through this it must not hold a stream that is forgotten. */
+function failWeakly(source: WeakRef<ReaderSource>): (error: unknown) => void {
+  return (error) => source.deref()?.fail(error);
 }
 
 /** One of two streams that share a body: `clone`. */

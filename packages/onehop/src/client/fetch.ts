@@ -1,5 +1,6 @@
 /** `fetch` with the standard's signature on this engine. docs/reference/fetch.md says where it differs. */
 import { FieldBlock, parseErrorReason } from '../http1/index.ts';
+import { stopAsking } from './body-pump.ts';
 import { Client } from './client.ts';
 import { FetchCall, type FetchFace, plainRequest } from './fetch-call.ts';
 import { becomeHeaders } from './fetch-headers.ts';
@@ -76,8 +77,13 @@ export function createFetch(client: Client): Fetch {
 
   function run(plan: FetchPlan): Promise<Response> {
     const { signal, url } = plan;
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    const origin = core.originOf(url);
+    if (signal?.aborted) return giveUp(plan, signal.reason);
+    let origin: Origin;
+    try {
+      origin = core.originOf(url);
+    } catch (error) {
+      return giveUp(plan, shown(error));
+    }
     return new Promise((resolve, reject) => {
       new FetchCall(face, plan, origin, url.target, resolve, reject).send();
     });
@@ -120,9 +126,18 @@ export function createFetch(client: Client): Fetch {
       const plan = planOf(input, init ?? NO_INIT, defaults, known);
       return plan instanceof Promise ? plan.then(run) : run(plan);
     } catch (error) {
-      return Promise.reject(error instanceof TypeError ? error : failed(error));
+      return Promise.reject(shown(error));
     }
   };
+}
+
+/** What the standard's `fetch` rejects with. */
+const shown = (error: unknown): TypeError => (error instanceof TypeError ? error : failed(error));
+
+/** The request is not sent. The body of a `Request` was begun to see what it is. */
+function giveUp(plan: FetchPlan, error: unknown): Promise<never> {
+  if (plan.body.source !== null) stopAsking(plan.body.source);
+  return Promise.reject(error);
 }
 
 /** `data:` and `blob:` URLs need no connection: the runtime's own fetch reads them. */

@@ -6,14 +6,16 @@ export { type Exchange, Stage } from './exchange.ts';
 export { createFetch, fetch } from './fetch.ts';
 export type { Fetch, FetchInit, OnehopInit } from './fetch-types.ts';
 export { ResponseHeaders } from './headers.ts';
+export { isIP } from './ip.ts';
+export { KeptHead } from './kept-head.ts';
+export { Origin } from './origin.ts';
 export {
   authorityOf,
   connectionAgeMaxMs,
   connectionsMaxDefault,
   defaultTimeouts,
-  Origin,
   type OriginOptions,
-} from './origin.ts';
+} from './origin-options.ts';
 export type { BodyInput, HeadersInput, RequestOptions } from './request-options.ts';
 export { noFields } from './request-writer.ts';
 export { type Resolver, type ResolverOptions, SystemResolver } from './resolver.ts';

@@ -10,9 +10,19 @@ import {
 } from '../transport/index.ts';
 import { Connection, connectionHandlers } from './connection.ts';
 import { Exchange, Stage, Upload } from './exchange.ts';
-import { isIP } from './ip.ts';
+import {
+  authorityOf,
+  connectionAgeMaxMs,
+  connectionsMaxDefault,
+  defaultTimeouts,
+  type OriginOptions,
+  systemResolver,
+  systemWheel,
+  tlsFor,
+  withoutUndefined,
+} from './origin-options.ts';
 import { requestHead } from './request-writer.ts';
-import { type Resolver, SystemResolver } from './resolver.ts';
+import type { Resolver } from './resolver.ts';
 import { decideRetry, isIdempotent, RetryBudget } from './retry.ts';
 import type {
   DispatchRequest,
@@ -23,77 +33,6 @@ import type {
   StreamedBody,
   Timeouts,
 } from './types.ts';
-
-/** Connections to one origin at once; more requests wait in line, which the pool's counters show. */
-export const connectionsMaxDefault: number = limits.connectionsPerOriginMax;
-/** A connection is not used again after this long, so that load balancers can move us. */
-export const connectionAgeMaxMs = 300_000;
-
-/** The default deadlines. */
-export const defaultTimeouts: Timeouts = {
-  connectTimeoutMs: limits.connectTimeoutMs,
-  headTimeoutMs: limits.headTimeoutMs,
-  firstByteTimeoutMs: limits.firstByteTimeoutMs,
-  idleTimeoutMs: limits.idleTimeoutMs,
-  totalTimeoutMs: limits.totalTimeoutMs,
-  queueTimeoutMs: limits.queueTimeoutMs,
-};
-
-/** How to talk to an origin. Everything has a default. */
-export interface OriginOptions {
-  /** Default {@link connectionsMaxDefault}. */
-  connectionsMax?: number | undefined;
-  /** Requests waiting for a connection; more fail with QUEUE_FULL. Default 1,024. */
-  queueLengthMax?: number | undefined;
-  /**
-   * Requests under way on one connection at once (RFC 9112 section 9.3.2). Default 1: off. Only
-   * idempotent requests with the body in memory share a connection.
-   */
-  pipelining?: number | undefined;
-  /** Idle connections retire after this, ms. Default 4,000; a server's `Keep-Alive` lowers it. */
-  connectionIdleMaxMs?: number | undefined;
-  /** Default {@link connectionAgeMaxMs}. */
-  connectionAgeMaxMs?: number | undefined;
-  timeouts?: Partial<Timeouts> | undefined;
-  /** Extra attempts where {@link decideRetry} allows them. Default 1; 0 switches retries off. */
-  retries?: number | undefined;
-  /** For https; the server name defaults to the host. */
-  tls?: TlsOptions | undefined;
-  proxy?: ProxyAddress | null | undefined;
-  /** Idle connections keep the process alive. Default false. */
-  keepProcessAlive?: boolean | undefined;
-  /** Bounds of response heads and trailers. */
-  parserLimits?: ParserLimits | undefined;
-  transport?: Transport | undefined;
-  /** Share one per transport clock. */
-  wheel?: DeadlineWheel | undefined;
-  resolver?: Resolver | undefined;
-  /** Told how long opening each connection took: name, TCP, TLS. */
-  onConnect?: ((durationMs: number) => void) | undefined;
-  /** Runs a callback at the end of the tick, to gather pipelined writes. Default `setImmediate`. */
-  defer?: ((callback: () => void) => void) | undefined;
-}
-
-let sharedWheel: DeadlineWheel | null = null;
-let sharedResolver: Resolver | null = null;
-
-/** The wheel of everything that runs on the runtime's clock. */
-export function systemWheel(): DeadlineWheel {
-  sharedWheel ??= new DeadlineWheel(systemTransport.clock);
-  return sharedWheel;
-}
-
-function systemResolver(): Resolver {
-  sharedResolver ??= new SystemResolver();
-  return sharedResolver;
-}
-
-/** Host and port as the Host field shows them: IPv6 in brackets, the default port left out. */
-export function authorityOf(address: OriginAddress): string {
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
-  const standard = address.scheme === 'https' ? 443 : 80;
-  return address.port === standard ? host : `${host}:${address.port}`;
-}
 
 /**
  * One server: scheme, host and port, with its pool of connections, its deadlines and its retries.
@@ -109,6 +48,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly proxy: ProxyAddress | null;
 
   // For the other parts of client/.
+  readonly transport: Transport;
   readonly wheel: DeadlineWheel;
   readonly resolver: Resolver;
   readonly parserLimits: ParserLimits;
@@ -116,10 +56,11 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly idleUnref: boolean;
   readonly connectHost: string;
   readonly connectPath: string | null;
+  /** An https origin behind a proxy: each connection begins with CONNECT. */
+  readonly tunnels: boolean;
   /** What stands before a target in the request line: the origin itself when a proxy is asked. */
   readonly targetPrefix: string;
 
-  readonly #transport: Transport;
   readonly #tls: TlsOptions | undefined;
   readonly #retries: number;
   readonly #budget = new RetryBudget();
@@ -141,19 +82,18 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   #retried = 0;
   #failures = 0;
 
-  /** Errors: UNSUPPORTED for an https origin behind a proxy. */
   constructor(address: OriginAddress, options: OriginOptions = {}) {
     this.address = address;
     this.authority = authorityOf(address);
     this.name = `${address.scheme}://${this.authority}`;
     this.timeouts = { ...defaultTimeouts, ...withoutUndefined(options.timeouts) };
     this.proxy = address.socketPath === undefined ? (options.proxy ?? null) : null;
-    this.#transport = options.transport ?? systemTransport;
+    this.transport = options.transport ?? systemTransport;
     this.wheel =
       options.wheel ??
-      (this.#transport === systemTransport
+      (this.transport === systemTransport
         ? systemWheel()
-        : new DeadlineWheel(this.#transport.clock));
+        : new DeadlineWheel(this.transport.clock));
     this.resolver = options.resolver ?? systemResolver();
     this.parserLimits = options.parserLimits ?? responseLimits;
     this.pipelining = Math.max(1, options.pipelining ?? 1);
@@ -161,15 +101,9 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.connectHost = this.proxy?.host ?? address.host;
     this.connectPath = address.socketPath ?? null;
     const secure = address.scheme === 'https';
-    if (this.proxy !== null && secure) {
-      // A tunnel needs TLS on a socket that is already open, which transport/ does not offer.
-      throw new OnehopError('UNSUPPORTED', 'https through a proxy is not supported', {
-        phase: 'config',
-        upstream: this.name,
-      });
-    }
+    this.tunnels = this.proxy !== null && secure;
     this.targetPrefix = this.proxy !== null && !secure ? this.name : '';
-    this.#tls = secure ? tlsFor(address, options.tls) : undefined;
+    this.#tls = secure ? tlsFor(address, options.tls, this.tunnels) : undefined;
     this.#retries = options.retries ?? limits.retriesMax;
     this.#defer = options.defer ?? setImmediate;
     this.#onConnect = options.onConnect ?? null;
@@ -198,7 +132,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     nowMs = 0,
   ): Exchange {
     const head = requestHead(this, request);
-    const refused = typeof head !== 'string';
+    const refused = head instanceof OnehopError;
     const exchange = new Exchange(this, request, handler, context, refused ? '' : head);
     this.#requests++;
     this.#active++;
@@ -255,7 +189,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   // What the pool asks.
 
   nowMs(): number {
-    return this.#turnMs === 0 ? this.wheel.nowMs() : this.#turnMs;
+    return this.#turnMs === 0 ? this.wheel.turnMs() : this.#turnMs;
   }
 
   open(waiter: Exchange): Connection {
@@ -298,8 +232,9 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
       options.host = address;
       options.port = this.proxy?.port ?? this.address.port;
     }
-    if (this.#tls !== undefined) options.tls = this.#tls;
-    return this.#transport.connect(options, connectionHandlers, connection);
+    if (this.tunnels) options.laterTls = this.#tls!;
+    else if (this.#tls !== undefined) options.tls = this.#tls;
+    return this.transport.connect(options, connectionHandlers, connection);
   }
 
   connectionOpened(connection: Connection): void {
@@ -493,19 +428,4 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
 /** The exchange is over, so there is nobody else to tell. */
 function reportThrown(callback: string, error: unknown): void {
   console.error(`onehop: ${callback} of an exchange threw:`, error);
-}
-
-function withoutUndefined(timeouts: Partial<Timeouts> | undefined): Partial<Timeouts> {
-  if (timeouts === undefined) return {};
-  return Object.fromEntries(
-    Object.entries(timeouts).filter(([, value]) => value !== undefined),
-  ) as Partial<Timeouts>;
-}
-
-/** The certificate is checked against the host name, though an address is dialled. */
-function tlsFor(address: OriginAddress, options: TlsOptions | undefined): TlsOptions {
-  const tls: TlsOptions = { ...options };
-  if (tls.serverName === undefined && !isIP(address.host)) tls.serverName = address.host;
-  tls.alpnProtocols ??= ['http/1.1'];
-  return tls;
 }

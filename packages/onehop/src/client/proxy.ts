@@ -19,11 +19,22 @@ export function parseProxy(text: string): ProxyAddress {
   }
   let authorization: string | null = null;
   if (url.username !== '' || url.password !== '') {
-    const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    const user = `${unescaped(url.username)}:${unescaped(url.password)}`;
     authorization = `Basic ${Buffer.from(user).toString('base64')}`;
   }
   const host = url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname;
   return { host, port: url.port === '' ? 80 : Number(url.port), authorization };
+}
+
+/** Undoes percent-encoding; a percent sign that escapes nothing is meant as it stands. */
+function unescaped(text: string): string {
+  return text.replace(/(?:%[\da-f]{2})+/gi, (escaped) => {
+    try {
+      return decodeURIComponent(escaped);
+    } catch {
+      return escaped;
+    }
+  });
 }
 
 /**

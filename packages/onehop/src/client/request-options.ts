@@ -74,7 +74,7 @@ export function prepareBody(options: RequestOptions): PreparedBody {
   if (length !== null && !(Number.isSafeInteger(length) && length >= 0)) {
     throw invalid('contentLength must be a whole number of bytes');
   }
-  return { body: { length }, source: body, contentType: null };
+  return { body: { length, keepsUnsent: true }, source: body, contentType: null };
 }
 
 export function invalid(message: string): OnehopError {

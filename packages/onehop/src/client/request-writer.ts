@@ -8,6 +8,7 @@ import {
   Framing,
   HeadWriter,
   LAST_CHUNK,
+  type PreparedHead,
   parseErrorReason,
 } from '../http1/index.ts';
 import { type Socket, WriteStatus } from '../transport/index.ts';
@@ -35,10 +36,26 @@ const expectsBody = (method: string): boolean =>
   method === 'POST' || method === 'PUT' || method === 'PATCH';
 
 /**
- * The head of a request as a latin1 string; an OnehopError (REQUEST_INVALID) when method, target or
- * fields cannot be sent. With a small ASCII body in memory the body is part of it.
+ * The head of a request: a latin1 string, or the one that was kept for requests like it. An OnehopError
+ * (REQUEST_INVALID) when method, target or fields cannot be sent. With a small ASCII body in memory
+ * the body is part of the string.
  */
-export function requestHead(origin: Origin, request: DispatchRequest): string | OnehopError {
+export function requestHead(
+  origin: Origin,
+  request: DispatchRequest,
+): string | PreparedHead | OnehopError {
+  const { kept } = request;
+  // Text in memory may be joined with its head.
+  if (kept === undefined || kept === null || typeof request.body === 'string')
+    return writeHead(origin, request);
+  const found = kept.find(origin, request);
+  if (found !== null) return found;
+  const text = writeHead(origin, request);
+  if (typeof text === 'string') kept.keep(origin, request, text);
+  return text;
+}
+
+function writeHead(origin: Origin, request: DispatchRequest): string | OnehopError {
   const { body, method } = request;
   const prefix = request.method === 'CONNECT' ? '' : origin.targetPrefix;
   writer.beginRequest(
@@ -69,7 +86,22 @@ export function requestHead(origin: Origin, request: DispatchRequest): string | 
     head = writer.end(Framing.Length, body.length, connection);
   } else if (body.length === null) head = writer.end(Framing.Chunked, 0, connection);
   else head = writer.end(Framing.Length, body.length, connection);
-  if (head !== '') return head;
+  return head === '' ? invalidRequest(origin) : head;
+}
+
+/** The CONNECT request that asks the proxy of an https origin for a tunnel. Errors: REQUEST_INVALID. */
+export function connectHead(origin: Origin): string | OnehopError {
+  const { host, port } = origin.address;
+  // Always with its port (RFC 9112 section 3.2.3).
+  const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  writer.beginRequest('CONNECT', authority, authority);
+  const authorization = origin.proxy?.authorization ?? null;
+  if (authorization !== null) writer.field('proxy-authorization', authorization);
+  const head = writer.end(Framing.None, 0, ConnectionField.KeepAlive);
+  return head === '' ? invalidRequest(origin) : head;
+}
+
+function invalidRequest(origin: Origin): OnehopError {
   return new OnehopError('REQUEST_INVALID', parseErrorReason(writer.errorCode), {
     phase: 'request',
     upstream: origin.name,
@@ -78,11 +110,17 @@ export function requestHead(origin: Origin, request: DispatchRequest): string | 
 
 /**
  * Writes the head of `exchange`, and the body when it is in memory. For a streamed body the socket is
- * left corked, so that the first piece can leave with the head: the caller uncorks it.
+ * left corked, so that the first piece can leave with the head: the caller uncorks it. `corked`: it
+ * is already, and stays so.
  */
-export function sendRequest(socket: Socket<unknown>, exchange: Exchange): WriteStatus {
+export function sendRequest(
+  socket: Socket<unknown>,
+  exchange: Exchange,
+  corked: boolean,
+): WriteStatus {
   const head = exchange.head;
   const body = exchange.request.body;
+  if (typeof head !== 'string') return sendPrepared(socket, exchange, head, corked);
   if (exchange.upload === Upload.Ready) {
     socket.cork();
     exchange.upload = Upload.Streaming;
@@ -110,6 +148,30 @@ export function sendRequest(socket: Socket<unknown>, exchange: Exchange): WriteS
   const status = socket.writeLatin1(head);
   if (status === WriteStatus.Closed) return status;
   return socket.write(bytes, 0, bytes.length);
+}
+
+/** The socket copies the head while it is corked, so that the next request may fill it anew. */
+function sendPrepared(
+  socket: Socket<unknown>,
+  exchange: Exchange,
+  head: PreparedHead,
+  corked: boolean,
+): WriteStatus {
+  const { bytes } = head;
+  const { body, slot } = exchange.request;
+  head.fill(slot!);
+  socket.cork();
+  const status = socket.write(bytes, 0, bytes.length);
+  if (exchange.upload === Upload.Ready) {
+    exchange.upload = Upload.Streaming;
+    return status;
+  }
+  if (status === WriteStatus.Closed) return status;
+  if (body !== null) {
+    const inMemory = body as Uint8Array;
+    socket.write(inMemory, 0, inMemory.length);
+  }
+  return corked ? status : socket.uncork();
 }
 
 /** Sends one chunk of a chunked body. */

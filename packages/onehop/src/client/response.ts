@@ -78,24 +78,31 @@ export class ClientResponse {
   }
 
   /** The whole body. Errors: those of the exchange; RESPONSE_TOO_LARGE beyond `bodyBytesMax`. */
-  async bytes(): Promise<Uint8Array> {
-    this.#reader.take();
-    if (!this.#reader.complete) await this.#reader.collect(this.#options.bodyBytesMax);
-    return this.#reader.whole(this.#options.bodyBytesMax);
+  bytes(): Promise<Uint8Array> {
+    return this.#take(wholeOf);
   }
 
   /** The whole body as UTF-8; a byte order mark is dropped, invalid bytes become U+FFFD. */
-  async text(): Promise<string> {
-    this.#reader.take();
-    if (!this.#reader.complete) await this.#reader.collect(this.#options.bodyBytesMax);
-    return decodeUtf8(this.#reader.whole(this.#options.bodyBytesMax));
+  text(): Promise<string> {
+    return this.#take(textOf);
   }
 
   /** The whole body as JSON. Throws a SyntaxError when it is not. */
-  async json<T = unknown>(): Promise<T> {
-    this.#reader.take();
-    if (!this.#reader.complete) await this.#reader.collect(this.#options.bodyBytesMax);
-    return JSON.parse(decodeUtf8(this.#reader.whole(this.#options.bodyBytesMax))) as T;
+  json<T = unknown>(): Promise<T> {
+    return this.#take(jsonOf) as Promise<T>;
+  }
+
+  /** A body that came whole with its head takes one promise. */
+  #take<T>(convert: (reader: BodyReader, bytesMax: number) => T): Promise<T> {
+    const reader = this.#reader;
+    const bytesMax = this.#options.bodyBytesMax;
+    try {
+      reader.take();
+      if (reader.complete) return Promise.resolve(convert(reader, bytesMax));
+      return reader.collect(bytesMax).then(() => convert(reader, bytesMax));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -148,11 +155,6 @@ export class ClientResponse {
   }
 }
 
-/** UTF-8 without its byte order mark. */
-export function decodeUtf8(bytes: Uint8Array): string {
-  const buffer = Buffer.isBuffer(bytes)
-    ? bytes
-    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const text = buffer.toString('utf8');
-  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
-}
+const wholeOf = (reader: BodyReader, bytesMax: number): Uint8Array => reader.whole(bytesMax);
+const textOf = (reader: BodyReader, bytesMax: number): string => reader.text(bytesMax);
+const jsonOf = (reader: BodyReader, bytesMax: number): unknown => JSON.parse(reader.text(bytesMax));

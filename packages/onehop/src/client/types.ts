@@ -3,6 +3,7 @@ import type { OnehopError } from '../core/index.ts';
 import type { FieldBlock, HeaderTable, ResponseHead } from '../http1/index.ts';
 import type { PoolStats } from '../pool/index.ts';
 import type { Exchange } from './exchange.ts';
+import type { KeptHead } from './kept-head.ts';
 import type { Tunnel } from './tunnel.ts';
 
 /**
@@ -17,6 +18,21 @@ export interface ExchangeHandler {
   onHead(exchange: Exchange, head: ResponseHead): void;
   /** `bytes[start, end)` of the body, borrowed until the call returns: copy what must live longer. */
   onBody(exchange: Exchange, bytes: Uint8Array, start: number, end: number): void;
+  /**
+   * The one read of the socket that is at hand holds nothing but whole chunks, `bytes[start, end)`
+   * with their framing, `dataBytes` of data, those of the last chunk from `lastStart` on. A handler
+   * that passes them on as they are returns true, and hears neither `onBody` nor `onReadEnd` of them.
+   * Asked only where {@link Exchange.wantsChunks} was set. `nowMs` is the time of the read.
+   */
+  onChunks?(
+    exchange: Exchange,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    dataBytes: number,
+    lastStart: number,
+    nowMs: number,
+  ): boolean;
   /** The response is complete. The connection is already free for the next exchange. */
   onEnd(exchange: Exchange): void;
   onError(exchange: Exchange, error: OnehopError): void;
@@ -52,6 +68,11 @@ export interface ExchangeHandler {
 export interface StreamedBody {
   /** Exact number of bytes to come; null sends it chunked. */
   readonly length: number | null;
+  /**
+   * The writer keeps a first piece that `write` answered with `Closed`, and writes it again when
+   * `onDrain` comes once more: until a piece is taken the request may then move to another connection.
+   */
+  readonly keepsUnsent?: boolean;
 }
 
 export type RequestBody = Uint8Array | string | StreamedBody | null;
@@ -75,6 +96,10 @@ export interface DispatchRequest {
   readonly upgrade?: string | undefined;
   /** Ask the server to close the connection after the response. */
   readonly close?: boolean | undefined;
+  /** Requests with the same one differ in {@link slot} only: their head is made once. */
+  readonly kept?: KeptHead | null | undefined;
+  /** Value of the field that {@link kept} names. */
+  readonly slot?: string | undefined;
 }
 
 /** The deadlines of an exchange in milliseconds; 0 switches one off. */

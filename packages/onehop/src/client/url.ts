@@ -35,11 +35,6 @@ export function isPlainTarget(url: string, start: number): boolean {
   return true;
 }
 
-/** Text for messages: without user information and query, which may hold secrets. */
-export function redactUrl(url: URL): string {
-  return `${url.protocol}//${url.host}${url.pathname}`;
-}
-
 /**
  * Takes a URL apart. Errors: ARGUMENT_INVALID when it is not an absolute http or https URL, or holds
  * user name or password (put them into an Authorization header).

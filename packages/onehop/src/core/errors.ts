@@ -53,6 +53,7 @@ export const ERRORS = {
     'TCP or TLS did not finish in connectTimeoutMs.',
   ),
   TLS_FAILED: spec('upstream', 502, 'always', 'The TLS handshake or certificate check failed.'),
+  PROXY_REFUSED: spec('upstream', 502, 'never', 'The proxy refused to connect to the upstream.'),
   // Waiting for a slot. Nothing was sent.
   QUEUE_FULL: spec('internal', 503, 'always', 'Too many requests wait for a connection.'),
   QUEUE_TIMEOUT: spec('internal', 503, 'always', 'No connection came free in queueTimeoutMs.'),

@@ -35,15 +35,23 @@ export const chunkExtensionsBytesMax = 16 * 1024;
 export const chunkSizeDigitsMax = 16;
 /** Request body. Breach: 413. */
 export const bodyBytesMax = 64 * 1024 * 1024;
-/** What one direction of an exchange may hold in memory before the other side is paused. */
+/**
+ * What one direction of an exchange may hold in memory before the other side is paused; pipelined
+ * requests wait in it, too, and are parsed one at a time.
+ */
 export const relayBufferBytesMax = 64 * 1024;
+/**
+ * What may be read ahead of a caller that has been held up for a second: its FIN comes behind its bytes,
+ * and is heard only once they are read.
+ */
+export const stalledReadAheadBytesMax = 1024 * 1024;
+/** Callers at a time that are read so far ahead; of others only a reset is heard. */
+export const stalledReadersMax = 64;
 /** Read and dropped after an early error response, so that the caller can read it; then RST. */
 export const lingerBytesMax = 64 * 1024;
 
 // Downstream deadlines.
 
-/** TLS handshake of an accepted connection. Breach: close. */
-export const handshakeTimeoutMs = 10_000;
 /** Accept to first byte. Breach: close. */
 export const firstRequestTimeoutMs = 10_000;
 /** First byte of a head to its end. Breach: 408 and close. */
@@ -83,21 +91,19 @@ export const poolIdleTimeoutMs = 4000;
 
 // Counts.
 
-/** Downstream connections of one address. Breach: close. */
+/** Downstream connections of one address. Breach: 503 (or 429) with Retry-After. */
 export const connectionsPerAddressMax = 256;
 /** Connections to one origin. Further requests queue. */
 export const connectionsPerOriginMax = 1024;
-/** Requests waiting for a connection to one origin. Breach: QUEUE_FULL, 503. */
+/** Requests waiting for a connection to one origin. Breach: QUEUE_FULL, 503 (or 429). */
 export const queueLengthMax = 1024;
-/** Wait for a connection. Breach: QUEUE_TIMEOUT, 503. */
+/** Wait for a connection. Breach: QUEUE_TIMEOUT, 503 (or 429). */
 export const queueTimeoutMs = 5000;
-/** Pipelined requests parsed ahead; then reading stops. */
-export const pipelinedRequestsMax = 16;
 /** Attempts beyond the first. */
 export const retriesMax = 1;
 /** Share of the active requests that may be retries at a time. */
 export const retryBudgetRatio = 0.2;
 /** Retries always allowed, however few requests are active. */
 export const retryBudgetMin = 3;
-/** First back-off; doubles, with full jitter. */
+/** Pause before the second attempt at most; doubles with each, with full jitter. */
 export const retryBackoffMs = 25;

@@ -68,6 +68,8 @@ export class DeadlineWheel {
   /** Tick the runtime timer is set for; Infinity without one. */
   #wakeTick = Number.POSITIVE_INFINITY;
   #advancing = false;
+  /** The clock as last read in the turn under way; 0 outside of turns. */
+  #turnMs = 0;
   readonly #onTimer = (): void => {
     this.#timer = null;
     this.#wakeTick = Number.POSITIVE_INFINITY;
@@ -93,7 +95,26 @@ export class DeadlineWheel {
    * cached time would be as old as the last event whenever the wheel sleeps.
    */
   nowMs(): number {
-    return this.clock.nowMs();
+    const nowMs = this.clock.nowMs();
+    if (this.#turnMs !== 0) this.#turnMs = nowMs;
+    return nowMs;
+  }
+
+  /**
+   * Begins a turn: one event of a socket, handled without waiting. Until {@link endTurn}, which must
+   * follow whatever happens, {@link turnMs} and {@link arm} take the clock as it was last read.
+   */
+  beginTurn(): void {
+    this.#turnMs = this.clock.nowMs();
+  }
+
+  endTurn(): void {
+    this.#turnMs = 0;
+  }
+
+  /** The time for deadlines and idle times: within a turn as last read, else {@link nowMs}. */
+  turnMs(): number {
+    return this.#turnMs === 0 ? this.clock.nowMs() : this.#turnMs;
   }
 
   /**
@@ -101,7 +122,7 @@ export class DeadlineWheel {
    * later time only stores the new time, which is what an idle timeout does on every chunk. Whoever
    * has just read the clock passes `nowMs` and saves reading it again.
    */
-  arm(deadline: Deadline, delayMs: number, nowMs: number = this.clock.nowMs()): void {
+  arm(deadline: Deadline, delayMs: number, nowMs: number = this.turnMs()): void {
     const elapsedMs = nowMs - this.#startMs;
     let due = Math.ceil((elapsedMs + Math.max(delayMs, 0)) / this.tickMs);
     if (deadline.dueTick >= 0) {

@@ -3,9 +3,11 @@
  * values whose name looks like a key are blanked out.
  */
 import { ERRORS } from '../core/index.ts';
+import type { Refusal } from '../server/index.ts';
 import { LineLog } from '../telemetry/index.ts';
 import type { GatewayExchange } from './exchange.ts';
 import { ownMs } from './observer-metrics.ts';
+import type { RetryDenied } from './retry-denied.ts';
 
 const SECRET_NAME =
   /(^|[_\-.])(key|apikey|token|secret|password|passwd|pwd|auth|authorization|sig|signature|session|sid|code|credential|credentials|jwt)$|apikey|accesstoken/i;
@@ -70,6 +72,11 @@ export class AccessLog {
   add(exchange: GatewayExchange, totalMs: number): void {
     this.#log.add(accessLine(exchange, totalMs));
   }
+
+  /** A request that the server half refused before it was routed. */
+  addRefusal(refusal: Refusal): void {
+    this.#log.add(refusalLine(refusal));
+  }
 }
 
 function addressOf(exchange: GatewayExchange): string {
@@ -110,7 +117,51 @@ export function accessLine(exchange: GatewayExchange, totalMs: number): string {
     requestBytes: downstream.requestBytes,
     responseBytes: downstream.responseBytes,
     address: addressOf(exchange),
-    streamed: exchange.isEventStream,
+    streamed: exchange.stream !== null,
     cancelled: code === 'ABORTED',
+    retriedFor: exchange.retrying === null ? null : exchange.retrying.codes,
+    notRetried: notRetried(exchange),
+    reason: error?.message ?? null,
+  });
+}
+
+function notRetried(exchange: GatewayExchange): RetryDenied | null {
+  const { error, retryDenied, attempts } = exchange;
+  if (retryDenied !== null) return retryDenied;
+  if (error === null || error.side !== 'upstream' || attempts === 0) return null;
+  return exchange.committed ? 'committed' : null;
+}
+
+/** The line of a request that the server half refused: what it never had is null or 0. */
+export function refusalLine(refusal: Refusal): string {
+  const { status, error, remoteAddress, method, target } = refusal;
+  const left = error.code === 'ABORTED';
+  return JSON.stringify({
+    time: new Date().toISOString(),
+    requestId: null,
+    method: method === '' ? null : method,
+    path: target === '' ? null : redactTarget(target),
+    route: null,
+    upstream: null,
+    target: null,
+    status: left ? 499 : status,
+    upstreamStatus: null,
+    attempts: 0,
+    error: error.code,
+    phase: error.phase,
+    side: ERRORS[error.code].side,
+    queueMs: 0,
+    ownMs: 0,
+    headMs: null,
+    firstByteMs: null,
+    totalMs: 0,
+    requestBytes: 0,
+    responseBytes: 0,
+    address: remoteAddress,
+    streamed: false,
+    cancelled: left,
+    retriedFor: null,
+    notRetried: null,
+    reason: error.message,
   });
 }

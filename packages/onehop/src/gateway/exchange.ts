@@ -4,15 +4,18 @@
  */
 import type {
   DispatchRequest,
+  KeptHead,
   RequestBody,
   Timeouts,
   Tunnel,
   Exchange as UpstreamExchange,
 } from '../client/index.ts';
-import { Deadline, type DeadlineOwner, type OnehopError } from '../core/index.ts';
-import type { FieldBlock } from '../http1/index.ts';
+import { Deadline, type DeadlineOwner, type ErrorCode, type OnehopError } from '../core/index.ts';
+import { FieldBlock } from '../http1/index.ts';
 import type { Exchange as DownstreamExchange } from '../server/index.ts';
 import type { Gateway } from './gateway.ts';
+import type { HeadPlan } from './head-plan.ts';
+import type { RetryDenied } from './retry-denied.ts';
 import type { JsonScanner } from './routing/json-scanner.ts';
 import type { RouteTable, Tables } from './tables.ts';
 import type { Member, Upstream } from './upstream.ts';
@@ -32,34 +35,79 @@ export type BodyPlan = (typeof BodyPlan)[keyof typeof BodyPlan];
 /** Shared by all exchanges that keep no bytes; never written to. */
 export const noPieces: Uint8Array[] = [];
 
-export const timerKind = { queue: 0, tail: 1, keepAlive: 2 } as const;
+export const timerKind = { queue: 0, tail: 1, keepAlive: 2, retry: 3 } as const;
 
+/** What is known of attempts that failed and were made again. */
+export class Retrying {
+  /** What they failed with. */
+  readonly codes: ErrorCode[] = [];
+  /** What the attempt before the pause failed with; null: it is not between two attempts. */
+  error: OnehopError | null = null;
+  /** Who is to serve it after the pause. */
+  member: Member | null = null;
+}
+
+/** A response that is a stream of server-sent events: what each of its reads looks at, side by side. */
+export class EventStream {
+  /** Last event, held until the end or a few ms (design rule 7). */
+  tail: Uint8Array | null = null;
+  /** Where in an event the last byte sent was: comments may only stand between events. */
+  atEventBoundary = true;
+  /** The last byte sent ended a line. */
+  atLineEnd = true;
+  /** Bytes came in this read that the observer has not heard of. */
+  unobserved = false;
+  /** When the last of them came; 0 before the first. */
+  lastByteMs = 0;
+  /** Bytes of our own may stand between its events: no announced length, no content coding. */
+  readonly mayInsert: boolean;
+
+  constructor(mayInsert: boolean) {
+    this.mayInsert = mayInsert;
+  }
+}
+
+/**
+ * Made for every request, so what few of them need is in objects of its own: JavaScriptCore gives an
+ * object beyond 62 fields a second piece of memory.
+ */
 export class GatewayExchange implements DispatchRequest, DeadlineOwner {
+  // What each read of a response looks at comes first, side by side.
   readonly gateway: Gateway;
+  readonly downstream: DownstreamExchange<GatewayExchange>;
+  route: RouteTable | null = null;
+  upstream: Upstream | null = null;
+  upstreamExchange: UpstreamExchange | null = null;
+  /** The response, when it is one of events. */
+  stream: EventStream | null = null;
+  firstByteMs = 0;
+  /** The head came with the read that is being handled: what else it brings came at `headMs`. */
+  headJustRead = false;
+
   /** The tables it began with: a reload does not touch it. */
   readonly tables: Tables;
-  readonly downstream: DownstreamExchange<GatewayExchange>;
 
   // The request that is dispatched; see DispatchRequest.
   method = '';
   target = '';
-  fields!: FieldBlock;
   body: RequestBody = null;
   host: string | undefined = undefined;
   timeouts: Timeouts | undefined = undefined;
   retries: number | undefined = undefined;
   upgrade: string | undefined = undefined;
+  kept: KeptHead | null = null;
 
+  /** {@link fields} as text, without the request id. */
+  fieldsText = '';
+  /** What is known about its head because it came before. */
+  plan: HeadPlan | null = null;
   path = '';
   /** Of the caller; empty while no route was found. */
   remoteAddress = '';
   requestId = '';
   model: string | null = null;
-  route: RouteTable | null = null;
-  upstream: Upstream | null = null;
   /** The member of the attempt under way or made last. */
   member: Member | null = null;
-  upstreamExchange: UpstreamExchange | null = null;
   /** Members tried, as the balancer's bit mask. */
   tried = 0;
   keyHash = 0;
@@ -76,11 +124,19 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   refusal: string | null = null;
   /** The upstream side of an upgraded connection. */
   tunnel: Tunnel | null = null;
+  /** The caller half-closed its side of it. */
+  callerEnded = false;
   /** A byte of the response went downstream: never retried from here on. */
   committed = false;
   /** It is counted in the upstream's `pending`. */
   admitted = false;
   queued = false;
+  /** Null while no attempt was made again. */
+  retrying: Retrying | null = null;
+  /** Why an attempt that failed was the last. */
+  retryDenied: RetryDenied | null = null;
+  /** The half-open breaker of the upstream waits for its result. */
+  isProbe = false;
   /** Why it failed; null while it has not. */
   error: OnehopError | null = null;
 
@@ -95,30 +151,17 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   /** The upstream takes no more of the body. */
   uploadClosed = false;
 
-  isEventStream = false;
   /** The caller said `TE: trailers`. */
   takesTrailers = false;
   responseTrailers: FieldBlock | null = null;
-  /** Bytes of our own may stand between its events: no announced length, no content coding. */
-  mayInsert = false;
-  /** Bytes of the stream came in this read that the observer has not heard of. */
-  unobserved = false;
-  /** Last event of a stream, held until the end or a few ms (design rule 7). */
-  tail: Uint8Array | null = null;
-  /** Where in an SSE event the last byte sent was: comments may only stand between events. */
-  atEventBoundary = true;
 
   // Instants in clock milliseconds; 0 is "not yet".
   readonly startMs: number;
   queuedMs = 0;
   dispatchedMs = 0;
   headMs = 0;
-  firstByteMs = 0;
-  /** The head came with the read that is being handled: what else it brings came at `headMs`. */
-  headJustRead = false;
   /** When the upstream's response ended; the exchange ends with it unless the caller is slow. */
   endMs = 0;
-  lastByteMs = 0;
   cancelledMs = 0;
   /** The request body was complete; 0 when it was not waited for. */
   bodyEndMs = 0;
@@ -156,6 +199,22 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
 
   onDeadline(kind: number): void {
     this.gateway.onExchangeTimer(this, kind);
+  }
+
+  /** The line that says {@link requestId}, for both directions. */
+  get idLine(): string {
+    return `x-request-id: ${this.requestId}\r\n`;
+  }
+
+  /** The fields to send: checked lines, and the id of this request unless the route has its own. */
+  get fields(): FieldBlock {
+    const own = this.route!.request?.ownNames?.has('x-request-id') === true;
+    return FieldBlock.ofChecked(own ? this.fieldsText : this.fieldsText + this.idLine);
+  }
+
+  /** What differs between requests of the same plan. */
+  get slot(): string {
+    return this.requestId;
   }
 
   /** The bytes kept so far, joined. */

@@ -133,7 +133,7 @@ function taken(
   }
   const { connectTimeoutMs, headTimeoutMs, firstByteTimeoutMs, idleTimeoutMs, totalTimeoutMs } =
     timeoutsOf(upstream, route.timeouts);
-  const retry = route.retry ?? upstream.retry;
+  const attempts = (route.retry ?? upstream.retry).attemptsMax;
   const bodyMax = route.bodyMax ?? config.limits.bodyBytesMax;
   const hash = upstream.hash;
   const by =
@@ -146,7 +146,7 @@ function taken(
         `             ${target.label}${target.weight === 1 ? '' : ` weight ${target.weight}`} -> ${given.method} ${target.pathPrefix}${forwarded}`,
     ),
     `  timeouts   connect ${connectTimeoutMs} ms, head ${headTimeoutMs} ms, first byte ${firstByteTimeoutMs} ms, idle ${idleTimeoutMs} ms, total ${totalTimeoutMs} ms`,
-    `  retry      ${retry.attemptsMax} attempts in all, retries up to ${Math.round(retry.budgetRatio * 100)} % of requests`,
+    `  retry      ${attempts} attempts in all, retries up to ${Math.round(upstream.retry.budgetRatio * 100)} % of requests`,
     `  limits     ${upstream.limits.pendingMax} pending, then ${upstream.limits.queueLengthMax} wait up to ${upstream.limits.queueTimeoutMs} ms; body up to ${bodyMax} bytes`,
   );
   return { route: route.path, upstream: route.upstream, forwarded, status: null, model, lines };

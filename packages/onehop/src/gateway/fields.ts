@@ -4,6 +4,7 @@
  */
 import {
   FieldBlock,
+  type Framing,
   type HeaderTable,
   HopByHopFilter,
   KnownField,
@@ -11,6 +12,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from '../http1/index.ts';
+import { KeptReply } from '../server/index.ts';
 import type { FieldRules } from './tables.ts';
 
 const filter = new HopByHopFilter();
@@ -55,6 +57,27 @@ const RESPONSE_DROP_NAMES = ['x-onehop-upstream', 'x-onehop-attempts', 'x-onehop
 
 const TRAILER_DROP = marksOf(KnownField.XRequestId);
 const TRAILER_DROP_NAMES = [...IDENTITY_NAMES, ...RESPONSE_DROP_NAMES];
+
+/** Fields that the gateway adds to requests and responses, unless a rule of the route says otherwise. */
+export const OWN_NAMES: readonly string[] = [
+  'max-forwards',
+  'server-timing',
+  'via',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-onehop-attempts',
+  'x-request-id',
+];
+
+/** The gateway's own field lines without those that the route sets or removes. */
+function ownLines(lines: string, rules: FieldRules | null): string {
+  if (rules === null || rules.ownNames === null) return lines;
+  const names = rules.ownNames;
+  return lines
+    .split(/(?<=\r\n)/)
+    .filter((line) => !names.has(line.slice(0, line.indexOf(':'))))
+    .join('');
+}
 
 const UNDERSCORE = 0x5f;
 
@@ -114,21 +137,21 @@ function callerLines(address: string): string {
   return `${known}x-forwarded-proto: http\r\n`;
 }
 
-/** Field lines that say who called and for which request; made once per exchange. */
-function identity(head: RequestHead, address: string, requestId: string, trusted: boolean): string {
+/** Field lines that say who called. */
+function identity(head: RequestHead, address: string, trusted: boolean): string {
   if (!trusted) {
     if (address !== lastAddress) {
       lastAddress = address;
       lastCaller = callerLines(address);
     }
-    return `${lastCaller}x-request-id: ${requestId}\r\n${via(head)}`;
+    return lastCaller + via(head);
   }
   const peer = plainAddress(address);
   const given = head.getAll('x-forwarded-for').join(', ');
   const earlier = given === '' ? '' : `${given}, `;
   const proto = head.has(KnownField.XForwardedProto) ? '' : 'x-forwarded-proto: http\r\n';
   const known = peer === '' ? '' : `x-forwarded-for: ${earlier}${peer}\r\n`;
-  return `${known}${proto}x-request-id: ${requestId}\r\n${via(head)}`;
+  return known + proto + via(head);
 }
 
 const via = (head: RequestHead): string =>
@@ -141,14 +164,13 @@ function maxForwards(head: RequestHead): string {
   return `max-forwards: ${Number(given) - 1}\r\n`;
 }
 
-/** The fields of the upstream request. `address` is the caller's. */
+/** The field lines of the upstream request but for its id. `address` is the caller's. */
 export function requestFields(
   head: RequestHead,
   rules: FieldRules | null,
   address: string,
-  requestId: string,
   trusted: boolean,
-): FieldBlock {
+): string {
   filter.apply(head, head.nominates);
   const drop = trusted ? REQUEST_DROP : REQUEST_DROP_UNTRUSTED;
   applyRules(head, drop, trusted ? [] : IDENTITY_NAMES, rules, true);
@@ -158,34 +180,105 @@ export function requestFields(
       i = head.indexOf(KnownField.XForwardedFor, i + 1);
     }
   }
-  let own = identity(head, address, requestId, trusted);
+  let own = identity(head, address, trusted);
   if (head.has(KnownField.MaxForwards)) own += maxForwards(head);
-  const forwarded = filter.collectText(head) + own;
-  return FieldBlock.ofChecked(rules === null ? forwarded : forwarded + rules.add.text);
+  const forwarded = filter.collectText(head) + ownLines(own, rules);
+  return rules === null ? forwarded : forwarded + rules.add.text;
 }
 
-/** The fields of the downstream response, without Date and framing. */
+const isEvents = (head: ResponseHead): boolean =>
+  head.valueOf(KnownField.ContentType)?.startsWith('text/event-stream') === true;
+
+/** What is derived from a response head that comes again byte for byte; see head-plan.ts. */
+class ResponsePlan {
+  readonly rules: FieldRules | null;
+  readonly text: string;
+  readonly status: number;
+  readonly framing: Framing;
+  readonly contentLength: number;
+  readonly hasDate: boolean;
+  readonly isEventStream: boolean;
+  /** The whole head; null where the route sets the id that differs. */
+  readonly reply: KeptReply | null;
+
+  constructor(head: ResponseHead, rules: FieldRules | null, text: string) {
+    this.rules = rules;
+    this.text = text;
+    this.status = head.status;
+    this.framing = head.framing;
+    this.contentLength = head.contentLength;
+    this.hasDate = head.has(KnownField.Date);
+    this.isEventStream = isEvents(head);
+    const own = rules?.ownNames?.has('x-request-id') === true;
+    this.reply = own ? null : new KeptReply('x-request-id');
+  }
+
+  /** Whether both give the same head, and a body of the same kind. */
+  same(other: ResponsePlan): boolean {
+    return (
+      this.rules === other.rules &&
+      this.text === other.text &&
+      this.status === other.status &&
+      this.framing === other.framing &&
+      this.contentLength === other.contentLength &&
+      this.hasDate === other.hasDate &&
+      // Not in the text where a rule replaces Content-Type.
+      this.isEventStream === other.isEventStream
+    );
+  }
+}
+
+/** Made last: connections with the same answers share it, so that many of them touch little memory. */
+let lastPlan: ResponsePlan | null = null;
+
+function planOf(head: ResponseHead, rules: FieldRules | null): ResponsePlan | null {
+  const plan = head.derived as ResponsePlan | null;
+  return plan !== null && plan.rules === rules ? plan : null;
+}
+
+/** The downstream head of a response that came before; null when there is none. */
+export const keptReply = (head: ResponseHead, rules: FieldRules | null): KeptReply | null =>
+  planOf(head, rules)?.reply ?? null;
+
+/** Whether the body is a stream of server-sent events. */
+export const isEventStream = (head: ResponseHead, rules: FieldRules | null): boolean =>
+  planOf(head, rules)?.isEventStream ?? isEvents(head);
+
+/** The field lines of the downstream response, without Date, framing and the gateway's own. */
+function responseText(head: ResponseHead, rules: FieldRules | null): string {
+  const plan = planOf(head, rules);
+  if (plan !== null) return plan.text;
+  filter.apply(head, head.nominates);
+  applyRules(head, RESPONSE_DROP, RESPONSE_DROP_NAMES, rules, false);
+  const forwarded = filter.collectText(head);
+  const text = rules === null ? forwarded : forwarded + rules.add.text;
+  if (head.repeated) {
+    const made = new ResponsePlan(head, rules, text);
+    if (lastPlan?.same(made) !== true) lastPlan = made;
+    head.derived = lastPlan;
+  }
+  return text;
+}
+
+/** The fields of the downstream response, without Date and framing; `extra`: lines of our own. */
 export function responseFields(
   head: ResponseHead,
   rules: FieldRules | null,
   extra: string,
 ): FieldBlock {
-  filter.apply(head, head.nominates);
-  applyRules(head, RESPONSE_DROP, RESPONSE_DROP_NAMES, rules, false);
-  const forwarded = filter.collectText(head) + extra;
-  return FieldBlock.ofChecked(rules === null ? forwarded : forwarded + rules.add.text);
+  return FieldBlock.ofChecked(responseText(head, rules) + ownLines(extra, rules));
 }
 
 /** Trailer fields to pass on, in either direction: never one that the gateway itself answers for. */
-export function trailerFields(trailers: HeaderTable): FieldBlock {
+export function trailerFields(trailers: HeaderTable, rules: FieldRules | null): FieldBlock {
   filter.apply(trailers, false);
-  applyRules(trailers, TRAILER_DROP, TRAILER_DROP_NAMES, null, true);
+  applyRules(trailers, TRAILER_DROP, TRAILER_DROP_NAMES, rules, true);
   return filter.collect(trailers);
 }
 
 /** Fields of an interim response (RFC 9110 section 15.2): Link and the like. */
-export function interimFields(head: ResponseHead): FieldBlock {
+export function interimFields(head: ResponseHead, rules: FieldRules | null): FieldBlock {
   filter.apply(head, head.nominates);
-  applyRules(head, RESPONSE_DROP, RESPONSE_DROP_NAMES, null, false);
+  applyRules(head, RESPONSE_DROP, RESPONSE_DROP_NAMES, rules, false);
   return filter.collect(head);
 }

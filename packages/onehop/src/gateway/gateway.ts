@@ -1,29 +1,26 @@
 /** The gateway as a whole: listeners, the tables in force, reload and drain. */
 import type { Origin } from '../client/index.ts';
 import { type Clock, DeadlineWheel, OnehopError, type TimerHandle } from '../core/index.ts';
-import { createServer, type Server } from '../server/index.ts';
+import { createServer, defaultServerLimits, type Server } from '../server/index.ts';
 import {
   type Listener,
   transport as runtimeTransport,
   type Transport,
 } from '../transport/index.ts';
+import { admitWaiting } from './admission.ts';
+import { onRetryTimer } from './attempt.ts';
 import { checkConfig } from './config/load.ts';
 import type { GatewayConfig, GatewayConfigInput } from './config/schema.ts';
 import { errorBody, errorFacts } from './error-body.ts';
 import { type GatewayExchange, timerKind } from './exchange.ts';
 import { HealthChecker } from './health.ts';
 import { type GatewayObserver, silentObserver } from './observer.ts';
-import {
-  admitWaiting,
-  endExchange,
-  failExchange,
-  finish,
-  onCallerGone,
-  onRequestBody,
-  onRequestEnd,
-  onRequestHead,
-} from './phases.ts';
+import { endExchange, finish, onCallerGone, onRequestHead } from './phases.ts';
+import { connectionsCeilingFor, connectionsMaxFor, openFilesMax } from './process-gauges.ts';
+import { failExchange } from './refusal.ts';
 import { onStreamTimer } from './relay.ts';
+import { onRequestBody, onRequestEnd } from './request-body.ts';
+import { NameWatcher } from './resolver.ts';
 import { Tables } from './tables.ts';
 import type { UpstreamEnvironment } from './upstream.ts';
 
@@ -32,6 +29,8 @@ export interface GatewayOptions {
   transport?: Transport;
   /** Share the ports with other workers that say so too. Default false: the bind is exclusive. */
   reusePort?: boolean;
+  /** Bound sockets that were inherited, in the order of `listen` in the configuration. */
+  descriptors?: readonly number[];
   random?: () => number;
   /** Stands in for the system's lookup of target names. */
   lookup?: NonNullable<UpstreamEnvironment['lookup']>;
@@ -42,6 +41,14 @@ export interface DrainOptions {
   announceMs?: number;
   graceMs?: number;
   idleMs?: number;
+}
+
+/** What is configured, but never more than the open files of this process allow. */
+function connectionsBound(configured: number | null): number {
+  const openFiles = openFilesMax();
+  if (openFiles === null) return configured ?? defaultServerLimits.connectionsMax;
+  if (configured === null) return connectionsMaxFor(openFiles);
+  return Math.min(configured, connectionsCeilingFor(openFiles));
 }
 
 /** How often it is looked whether a member that was reloaded away is still needed. */
@@ -63,9 +70,12 @@ export class Gateway {
   ready = false;
   readonly #clock: Clock;
   readonly #reusePort: boolean;
-  readonly #random: () => number;
+  readonly #descriptors: readonly number[];
+  /** 0 <= x < 1; for balancing and pauses. */
+  readonly random: () => number;
   readonly #lookup: GatewayOptions['lookup'];
   #checkers: HealthChecker[] = [];
+  #watchers: NameWatcher[] = [];
   /** Members that a reload left behind, until the last exchange of their tables is over. */
   readonly #retired: { tables: Tables; origins: Origin[] }[] = [];
   #retireTimer: TimerHandle | null = null;
@@ -77,12 +87,14 @@ export class Gateway {
     this.#clock = this.transport.clock;
     this.wheel = new DeadlineWheel(this.#clock);
     this.#reusePort = options.reusePort ?? false;
-    this.#random = options.random ?? Math.random;
+    this.#descriptors = options.descriptors ?? [];
+    this.random = options.random ?? Math.random;
     this.#lookup = options.lookup;
     this.tables = new Tables(config, this.#environment(), null);
     const { limits } = config;
     this.server = createServer<GatewayExchange>({
       transport: this.transport,
+      wheel: this.wheel,
       allowHalfOpen: 'probe',
       handler: {
         onRequest: (downstream) => onRequestHead(this, downstream),
@@ -96,26 +108,17 @@ export class Gateway {
         onFinish: (downstream) => {
           if (downstream.state !== undefined) finish(downstream.state);
         },
+        onRefused: (refusal) => this.observer.onRefused?.(refusal),
         onError: (error) => this.observer.onInternalError(error),
       },
+      // The names are the same: what the server half does not know it does not read.
       limits: {
-        requestLineBytesMax: limits.requestLineBytesMax,
-        headBytesMax: limits.headBytesMax,
-        headersCountMax: limits.headersCountMax,
-        bodyBytesMax: limits.bodyBytesMax,
-        connectionsPerAddressMax: limits.connectionsPerAddressMax,
-        requestsPerConnectionMax: limits.requestsPerConnectionMax,
-        ...(limits.connectionsMax === null ? {} : { connectionsMax: limits.connectionsMax }),
+        ...limits,
+        connectionsMax: connectionsBound(limits.connectionsMax),
+        // Each route has its own, which may be higher than the general one.
+        bodyBytesMax: Number.POSITIVE_INFINITY,
       },
-      timeouts: {
-        firstRequestTimeoutMs: limits.firstRequestTimeoutMs,
-        requestHeadTimeoutMs: limits.requestHeadTimeoutMs,
-        requestBodyGapTimeoutMs: limits.requestBodyGapTimeoutMs,
-        requestBodyBytesPerSecondMin: limits.requestBodyBytesPerSecondMin,
-        requestBodyGraceMs: limits.requestBodyGraceMs,
-        keepAliveTimeoutMs: limits.keepAliveTimeoutMs,
-        writeStallTimeoutMs: limits.writeStallTimeoutMs,
-      },
+      timeouts: limits,
     });
   }
 
@@ -123,7 +126,7 @@ export class Gateway {
     return {
       transport: this.transport,
       wheel: this.wheel,
-      random: this.#random,
+      random: this.random,
       ...(this.#lookup === undefined ? {} : { lookup: this.#lookup }),
       onConnect: (upstream: string, durationMs: number) =>
         this.observer.onConnect?.(upstream, durationMs),
@@ -131,7 +134,7 @@ export class Gateway {
   }
 
   nowMs(): number {
-    return this.#clock.nowMs();
+    return this.wheel.nowMs();
   }
 
   /**
@@ -150,11 +153,11 @@ export class Gateway {
   /** Opens every listener. Rejects with ADDRESS_IN_USE or LISTEN_FAILED; then nothing listens. */
   async listen(): Promise<readonly Listener[]> {
     try {
-      for (const { host, port, path } of this.tables.config.listen) {
+      for (const [index, { host, port, path }] of this.tables.config.listen.entries()) {
         const where = path === null ? { host, port } : { path };
-        this.listeners.push(
-          await this.server.listen({ ...where, reusePort: this.#reusePort, backlog: 4096 }),
-        );
+        const descriptor = this.#descriptors[index];
+        const shared = descriptor === undefined ? { reusePort: this.#reusePort } : { descriptor };
+        this.listeners.push(await this.server.listen({ ...where, ...shared, backlog: 4096 }));
       }
     } catch (error) {
       await this.close({ graceMs: 0 });
@@ -167,9 +170,17 @@ export class Gateway {
 
   #startChecks(): void {
     for (const checker of this.#checkers) checker.stop();
+    for (const watcher of this.#watchers) watcher.stop();
+    this.#watchers = [];
     this.#checkers = [...this.tables.upstreams.values()].map((upstream) => {
       const checker = new HealthChecker(this, upstream);
       checker.start();
+      const watcher = new NameWatcher(upstream, this.#environment(), () => {
+        checker.sync();
+        admitWaiting(upstream);
+      });
+      this.#watchers.push(watcher);
+      watcher.start();
       return checker;
     });
   }
@@ -227,7 +238,8 @@ export class Gateway {
         exchange,
         new OnehopError('QUEUE_TIMEOUT', 'no place came free in time', { phase: 'queue' }),
       );
-    } else onStreamTimer(exchange, kind);
+    } else if (kind === timerKind.retry) onRetryTimer(exchange);
+    else onStreamTimer(exchange, kind);
   }
 
   /** Data of the event that ends a failed stream, in the dialect of its upstream. */
@@ -269,6 +281,7 @@ export class Gateway {
     await this.server.close({ drainMs: graceMs + (graceMs > 0 ? endingMs : 0), idleMs });
     this.#clock.clearTimer(ending);
     for (const checker of this.#checkers) checker.stop();
+    for (const watcher of this.#watchers) watcher.stop();
     if (this.#retireTimer !== null) this.#clock.clearTimer(this.#retireTimer);
     for (const { origins } of this.#retired) for (const origin of origins) origin.destroy();
     for (const upstream of this.tables.upstreams.values()) {

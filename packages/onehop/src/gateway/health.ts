@@ -2,6 +2,7 @@
 import type { Exchange, ExchangeHandler } from '../client/index.ts';
 import type { TimerHandle } from '../core/index.ts';
 import { FieldBlock } from '../http1/index.ts';
+import { admitWaiting } from './admission.ts';
 import type { Gateway } from './gateway.ts';
 import type { Member, Upstream } from './upstream.ts';
 
@@ -63,8 +64,21 @@ export class HealthChecker {
     this.#timers.clear();
   }
 
+  /** The members changed: new ones are probed at once, those that are leaving no more. */
+  sync(): void {
+    if (this.#upstream.config.health.path === null) return;
+    for (const member of this.#upstream.members) {
+      if (!member.draining && !this.#timers.has(member)) this.#schedule(member, 0);
+    }
+    for (const [member, timer] of this.#timers) {
+      if (!member.draining) continue;
+      this.#gateway.transport.clock.clearTimer(timer);
+      this.#timers.delete(member);
+    }
+  }
+
   #schedule(member: Member, delayMs: number): void {
-    if (this.#stopped) return;
+    if (this.#stopped || member.draining) return;
     const { clock } = this.#gateway.transport;
     this.#timers.set(
       member,
@@ -97,9 +111,10 @@ export class HealthChecker {
   }
 
   concluded(member: Member, healthy: boolean): void {
-    if (this.#stopped) return;
+    if (this.#stopped || member.draining) return;
     if (member.onProbe(healthy, this.#gateway.nowMs())) {
       this.#gateway.observer.onHealth(this.#upstream, member, healthy);
+      if (healthy) admitWaiting(this.#upstream);
     }
     this.again(member);
   }

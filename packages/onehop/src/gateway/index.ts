@@ -1,4 +1,4 @@
-export { AccessLog } from './access-log.ts';
+export { AccessLog, accessLine } from './access-log.ts';
 export { AdminServer, type AdminSources } from './admin.ts';
 export { type ListenAddress, parseListenAddress, type TargetAddress } from './config/address.ts';
 export { type ConfigProblem, type ConfigResult, checkConfig, parseConfig } from './config/load.ts';
@@ -15,5 +15,5 @@ export { type ExplainedRequest, type Explanation, explainRequest } from './expla
 export { createGateway, type DrainOptions, Gateway, type GatewayOptions } from './gateway.ts';
 export { type GatewayObserver, silentObserver } from './observer.ts';
 export { MetricsObserver, type MetricsOptions, runtimeName } from './observer-metrics.ts';
-export { connectionsMaxFor, openFilesMax } from './process-gauges.ts';
+export { connectionsCeilingFor, connectionsMaxFor, openFilesMax } from './process-gauges.ts';
 export { gatewayStatus, type ProcessFacts, type ReloadResult } from './status.ts';

@@ -1,8 +1,9 @@
 /** The observer that counts: fills the metrics, hands finished exchanges to the access log. */
 import type { OnehopError } from '../core/index.ts';
+import type { Refusal } from '../server/index.ts';
 import { type Snapshot, SnapshotWriter } from '../telemetry/index.ts';
 import type { AccessLog } from './access-log.ts';
-import type { GatewayExchange } from './exchange.ts';
+import type { EventStream, GatewayExchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { CancelPhase, RouteSeries, UpstreamSeries } from './metrics-series.ts';
 import type { GatewayObserver } from './observer.ts';
@@ -78,14 +79,21 @@ export class MetricsObserver implements GatewayObserver {
     this.#rejects.set(reason, (this.#rejects.get(reason) ?? 0) + 1);
   }
 
+  onRefused(refusal: Refusal): void {
+    const { code } = refusal.error;
+    if (code !== 'ABORTED') this.#rejects.set(code, (this.#rejects.get(code) ?? 0) + 1);
+    if (this.accessLog !== null) this.accessLog.addRefusal(refusal);
+  }
+
   onRetry(exchange: GatewayExchange, error: OnehopError): void {
     this.#ofUpstream(exchange.upstream!).retries.add(error.code);
   }
 
-  onStreamRead(exchange: GatewayExchange, nowMs: number): void {
+  onStreamRead(exchange: GatewayExchange, stream: EventStream, nowMs: number): void {
     const series = this.#ofUpstream(exchange.upstream!);
-    if (exchange.lastByteMs === 0) series.firstEvent.record(nowMs - exchange.startMs);
-    else series.eventGap.record(nowMs - exchange.lastByteMs);
+    const { lastByteMs } = stream;
+    if (lastByteMs === 0) series.firstEvent.record(nowMs - exchange.startMs);
+    else series.eventGap.record(nowMs - lastByteMs);
   }
 
   onCancel(exchange: GatewayExchange, nowMs: number): void {
@@ -97,12 +105,14 @@ export class MetricsObserver implements GatewayObserver {
   }
 
   onEjection(upstream: Upstream, member: Member): void {
-    increment(this.#ofUpstream(upstream).ejections, member.label);
+    // By the configured name: addresses come and go, and each would leave a series behind.
+    increment(this.#ofUpstream(upstream).ejections, member.config.label);
   }
 
   onHealth(upstream: Upstream, member: Member, healthy: boolean): void {
     const series = this.#ofUpstream(upstream);
-    increment(healthy ? series.turnedHealthy : series.turnedUnhealthy, member.label);
+    const { label } = member.config;
+    increment(healthy ? series.turnedHealthy : series.turnedUnhealthy, label);
   }
 
   onInternalError(error: unknown): void {
@@ -209,6 +219,7 @@ function writeUpstream(out: SnapshotWriter, gateway: Gateway, upstream: Upstream
     out.number('onehop_breaker_state', upstream.breaker.state, name);
   }
   for (const member of upstream.members) {
+    if (member.gone) continue;
     const { label } = member;
     const { connections, retries } = member.origin.stats();
     out.number('onehop_target_pending', member.pending, name, label);
@@ -228,7 +239,15 @@ function writeDownstream(out: SnapshotWriter, gateway: Gateway): void {
   const { counters } = gateway.server;
   out.number('onehop_downstream_connections', counters.connectionsOpen);
   out.number('onehop_downstream_connections_total', counters.connectionsOpened);
-  out.number('onehop_downstream_connections_refused_total', counters.connectionsRefused);
+  const { connectionsRefused, connectionsRefusedPerAddress, connectionsRefusedClosing } = counters;
+  const refused = 'onehop_downstream_connections_refused_total';
+  out.number(refused, connectionsRefusedPerAddress, 'connectionsPerAddress');
+  out.number(refused, connectionsRefusedClosing, 'draining');
+  out.number(
+    refused,
+    connectionsRefused - connectionsRefusedPerAddress - connectionsRefusedClosing,
+    'connections',
+  );
   out.number('onehop_downstream_bytes_total', counters.bytesIn, 'in');
   out.number('onehop_downstream_bytes_total', counters.bytesOut, 'out');
   out.number('onehop_protocol_errors_total', counters.protocolErrors);

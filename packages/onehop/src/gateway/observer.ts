@@ -3,7 +3,8 @@
  * the data path: implementations count integers and format nothing.
  */
 import type { OnehopError } from '../core/index.ts';
-import type { GatewayExchange } from './exchange.ts';
+import type { Refusal } from '../server/index.ts';
+import type { EventStream, GatewayExchange } from './exchange.ts';
 import type { Member, Upstream } from './upstream.ts';
 
 export interface GatewayObserver {
@@ -11,8 +12,8 @@ export interface GatewayObserver {
   onFinish(exchange: GatewayExchange): void;
   /** An attempt failed with `error` and another follows. */
   onRetry(exchange: GatewayExchange, error: OnehopError): void;
-  /** Bytes of an event stream went downstream at `nowMs`; `lastByteMs` is still the time before. */
-  onStreamRead(exchange: GatewayExchange, nowMs: number): void;
+  /** Bytes of an event stream went downstream at `nowMs`; its `lastByteMs` is still the time before. */
+  onStreamRead(exchange: GatewayExchange, stream: EventStream, nowMs: number): void;
   /** Too many failures in a row: the member takes no exchanges for a while. */
   onEjection(upstream: Upstream, member: Member): void;
   /** Active probes changed their verdict. */
@@ -21,6 +22,8 @@ export interface GatewayObserver {
   onCancel?(exchange: GatewayExchange, nowMs: number): void;
   /** A connection to a target of the upstream was opened in `durationMs`. */
   onConnect?(upstream: string, durationMs: number): void;
+  /** The server half answered a request itself: malformed, too large or late in its head. */
+  onRefused?(refusal: Refusal): void;
   /** A bug: something threw where nothing may. */
   onInternalError(error: unknown): void;
 }

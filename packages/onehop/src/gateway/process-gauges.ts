@@ -12,17 +12,25 @@ export function openFilesMax(): number | null {
   }
 }
 
+/** A fifth of the descriptors stays free for files, probes and the admin listener. */
+const usable = (openFiles: number): number => Math.max(2, Math.floor(openFiles * 0.8));
+
+/** Downstream connections a process takes by default: each may need an upstream one as well. */
+export const connectionsMaxFor = (openFiles: number): number => usable(openFiles) >> 1;
+
 /**
- * Downstream connections a process may take: each may need an upstream connection as well, and a
- * fifth of the descriptors stays free for files, probes and the admin listener.
+ * Downstream connections a process takes when the configuration asks for more: most callers that
+ * keep a connection are idle, but a listener without descriptors keeps Bun's loop spinning. Refused
+ * ones that linger, a quarter as many, have their place above this.
  */
-export const connectionsMaxFor = (openFiles: number): number =>
-  Math.max(1, Math.floor((openFiles * 0.8) / 2));
+export const connectionsCeilingFor = (openFiles: number): number =>
+  Math.max(1, Math.floor(openFiles * 0.52));
 
 export function processGauges(out: SnapshotWriter): void {
   const { user, system } = process.cpuUsage();
   out.number('process_resident_memory_bytes', process.memoryUsage.rss());
   out.number('process_cpu_seconds_total', (user + system) / 1e6);
+  out.number('process_active_resources', process.getActiveResourcesInfo().length);
   const max = openFilesMax();
   if (max === null) return;
   out.number('process_max_fds', max);

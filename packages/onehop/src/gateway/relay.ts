@@ -9,9 +9,16 @@ import { HeadWriter, KnownField, type ResponseHead } from '../http1/index.ts';
 import type { TunnelHandler } from '../server/index.ts';
 import { unknownLength } from '../server/index.ts';
 import { WriteStatus } from '../transport/index.ts';
-import { type GatewayExchange, timerKind } from './exchange.ts';
-import { interimFields, responseFields, trailerFields } from './fields.ts';
-import { failExchange, leaveMember, moveFromBusy, retryOrFail, verdictOf } from './phases.ts';
+import { leaveMember, moveFromBusy, retryOrFail, verdictOf } from './attempt.ts';
+import { EventStream, type GatewayExchange, timerKind } from './exchange.ts';
+import {
+  interimFields,
+  isEventStream,
+  keptReply,
+  responseFields,
+  trailerFields,
+} from './fields.ts';
+import { failExchange } from './refusal.ts';
 
 const writer = new HeadWriter();
 
@@ -43,12 +50,14 @@ export const relayHandler: ExchangeHandler = {
   onInterim(upstream, head) {
     const exchange = stateOf(upstream);
     // 100 is between the upstream and us: the caller has had its own.
-    if (head.status !== 100) exchange.downstream.sendInterim(head.status, interimFields(head));
+    if (head.status === 100) return;
+    const fields = interimFields(head, exchange.route!.response);
+    exchange.downstream.sendInterim(head.status, fields);
   },
 
   onHead(upstream, head) {
     const exchange = stateOf(upstream);
-    exchange.headMs = exchange.gateway.nowMs();
+    exchange.headMs = exchange.gateway.wheel.turnMs();
     exchange.headJustRead = true;
     exchange.attempts += upstream.attempt - 1;
     exchange.freeAttempts += upstream.attempt - 1;
@@ -61,59 +70,84 @@ export const relayHandler: ExchangeHandler = {
     }
     exchange.committed = true;
     exchange.upstreamStatus = head.status;
-    const type = head.valueOf(KnownField.ContentType);
-    exchange.isEventStream = type?.startsWith('text/event-stream') === true;
-    // A comment or an error event would break a length and a coded body.
-    exchange.mayInsert =
-      exchange.isEventStream && head.contentLength < 0 && !head.has(KnownField.ContentEncoding);
     sendHead(exchange, upstream, head);
-    if (exchange.isEventStream) armKeepAlive(exchange);
+    if (!isEventStream(head, exchange.route!.response)) return;
+    // A comment or an error event would break a length and a coded body.
+    const mayInsert = head.contentLength < 0 && !head.has(KnownField.ContentEncoding);
+    exchange.stream = new EventStream(mayInsert);
+    armKeepAlive(exchange, exchange.stream);
   },
 
   onBody(upstream, bytes, start, end) {
     const exchange = stateOf(upstream);
-    const { downstream } = exchange;
+    const { downstream, stream } = exchange;
     if (exchange.firstByteMs === 0) {
-      exchange.firstByteMs = exchange.headJustRead ? exchange.headMs : exchange.gateway.nowMs();
+      exchange.firstByteMs = exchange.headJustRead
+        ? exchange.headMs
+        : exchange.gateway.wheel.turnMs();
     }
     downstream.cork();
-    if (exchange.isEventStream) {
-      exchange.unobserved = true;
-      relayEvents(exchange, bytes, start, end);
+    if (stream !== null) {
+      stream.unobserved = true;
+      relayEvents(exchange, stream, bytes, start, end);
     } else if (downstream.write(bytes, start, end) === WriteStatus.Queued) upstream.pause();
+  },
+
+  onChunks(upstream, bytes, start, end, dataBytes, lastStart, nowMs) {
+    const exchange = upstream.context as GatewayExchange;
+    const { stream } = exchange;
+    if (stream !== null) {
+      if (stream.tail !== null || endsDone(bytes, lastStart, end - 2)) return false;
+      const short = end - 2 - lastStart <= 2;
+      const line = short && lineEndBefore(bytes, start, lastStart, stream.atLineEnd);
+      stream.atEventBoundary = endsEvent(bytes, lastStart, end - 2, line);
+      stream.atLineEnd = bytes[end - 3] === 0x0a;
+    }
+    if (exchange.firstByteMs === 0) exchange.firstByteMs = nowMs;
+    const status = exchange.downstream.writeChunks(bytes, start, end, dataBytes);
+    if (status === WriteStatus.Queued) upstream.pause();
+    exchange.headJustRead = false;
+    if (stream !== null) {
+      exchange.gateway.observer.onStreamRead(exchange, stream, nowMs);
+      stream.lastByteMs = nowMs;
+      armKeepAlive(exchange, stream);
+    }
+    return true;
   },
 
   onReadEnd(upstream) {
     const exchange = stateOf(upstream);
     exchange.headJustRead = false;
     if (exchange.downstream.uncork() === WriteStatus.Queued) upstream.pause();
-    if (!exchange.isEventStream || exchange.firstByteMs === 0) return;
-    observeRead(exchange);
-    if (exchange.tail !== null) exchange.arm(timerKind.tail, tailHoldMs);
-    else armKeepAlive(exchange);
+    const { stream } = exchange;
+    if (stream === null || exchange.firstByteMs === 0) return;
+    observeRead(exchange, stream);
+    if (stream.tail !== null) exchange.arm(timerKind.tail, tailHoldMs);
+    else armKeepAlive(exchange, stream);
   },
 
   onTrailers(upstream, trailers) {
     const exchange = stateOf(upstream);
     // RFC 9110 section 6.5.1: only to a caller that said it takes them.
-    if (exchange.takesTrailers) exchange.responseTrailers = trailerFields(trailers);
+    if (!exchange.takesTrailers) return;
+    exchange.responseTrailers = trailerFields(trailers, exchange.route!.response);
   },
 
   onEnd(upstream) {
     const exchange = stateOf(upstream);
-    const { downstream } = exchange;
-    const { tail } = exchange;
+    const { downstream, stream } = exchange;
+    const tail = stream === null ? null : stream.tail;
     exchange.endMs = exchange.gateway.nowMs();
     leaveMember(exchange, exchange.upstreamStatus < 500, exchange.endMs);
-    if (exchange.unobserved) observeRead(exchange);
+    if (stream?.unobserved === true) observeRead(exchange, stream);
     downstream.cork();
     const trailers = exchange.responseTrailers;
     if (trailers !== null) {
-      flushTail(exchange);
+      if (stream !== null) flushTail(exchange, stream);
       downstream.end(trailers);
     } else if (tail === null) downstream.end();
     else {
-      exchange.tail = null;
+      stream!.tail = null;
       downstream.endWith(tail, 0, tail.length);
     }
     downstream.uncork();
@@ -128,8 +162,11 @@ export const relayHandler: ExchangeHandler = {
     }
     leaveMember(exchange, verdictOf(error));
     if (exchange.downstream.finished) return;
-    flushTail(exchange);
-    if (exchange.mayInsert && exchange.atEventBoundary) sendErrorEvent(exchange, error);
+    const { stream } = exchange;
+    if (stream !== null) {
+      flushTail(exchange, stream);
+      if (stream.mayInsert && stream.atEventBoundary) sendErrorEvent(exchange, error);
+    }
     failExchange(exchange, error);
   },
 
@@ -157,25 +194,35 @@ export const relayHandler: ExchangeHandler = {
 };
 
 /** Tells of a read that brought a piece of an event stream. */
-function observeRead(exchange: GatewayExchange): void {
+function observeRead(exchange: GatewayExchange, stream: EventStream): void {
   const nowMs = exchange.gateway.nowMs();
-  exchange.unobserved = false;
-  exchange.gateway.observer.onStreamRead(exchange, nowMs);
-  exchange.lastByteMs = nowMs;
+  stream.unobserved = false;
+  exchange.gateway.observer.onStreamRead(exchange, stream, nowMs);
+  stream.lastByteMs = nowMs;
 }
 
 function sendHead(exchange: GatewayExchange, upstream: UpstreamExchange, head: ResponseHead): void {
   const { downstream } = exchange;
   const table = exchange.route!;
-  let extra = `x-request-id: ${exchange.requestId}\r\n`;
+  // Nothing of our own is in it but the id.
+  const plain = exchange.attempts === 1 && !table.serverTiming;
+  const kept = plain ? keptReply(head, table.response) : null;
+  downstream.cork();
+  if (kept !== null && downstream.startAgain(kept, exchange.requestId)) {
+    upstream.wantsChunks = downstream.takesChunks;
+    return;
+  }
+  let extra = exchange.idLine;
   if (exchange.attempts > 1) extra += `x-onehop-attempts: ${exchange.attempts}\r\n`;
   if (table.serverTiming) extra += serverTiming(exchange);
   writer.beginResponse(head.status, null, downstream.versionMinor);
   writer.block(responseFields(head, table.response, extra));
   const length = head.contentLength >= 0 ? head.contentLength : unknownLength;
-  downstream.cork();
-  const status = downstream.startHead(head.status, writer, length, head.has(KnownField.Date));
+  const hasDate = head.has(KnownField.Date);
+  const { requestId } = exchange;
+  const status = downstream.startHead(head.status, writer, length, hasDate, kept, requestId);
   if (status === WriteStatus.Queued) upstream.pause();
+  upstream.wantsChunks = downstream.takesChunks;
 }
 
 function serverTiming(exchange: GatewayExchange): string {
@@ -187,56 +234,80 @@ function serverTiming(exchange: GatewayExchange): string {
 /** Sends on all but a final `[DONE]`, which waits for the end of the response. */
 function relayEvents(
   exchange: GatewayExchange,
+  stream: EventStream,
   bytes: Uint8Array,
   start: number,
   end: number,
 ): void {
   const upstream = exchange.upstreamExchange!;
-  flushTail(exchange);
-  const at = end - doneEvent.length;
-  // The bracket before the line ends is cheap to look at and rare in other events.
-  if (at >= start && bytes[end - 3] === 0x5d && doneEvent.compare(bytes, at, end) === 0) {
-    exchange.tail = Uint8Array.prototype.slice.call(bytes, at, end);
-    exchange.atEventBoundary = true;
+  flushTail(exchange, stream);
+  if (endsDone(bytes, start, end)) {
+    const at = end - doneEvent.length;
+    stream.tail = Uint8Array.prototype.slice.call(bytes, at, end);
+    stream.atEventBoundary = true;
     if (at > start && exchange.downstream.write(bytes, start, at) === WriteStatus.Queued)
       upstream.pause();
     return;
   }
-  exchange.atEventBoundary = endsEvent(bytes, start, end);
+  stream.atEventBoundary = endsEvent(bytes, start, end, stream.atLineEnd);
+  stream.atLineEnd = bytes[end - 1] === 0x0a;
   if (exchange.downstream.write(bytes, start, end) === WriteStatus.Queued) upstream.pause();
 }
 
-/** Whether the bytes end with an empty line; CR LF and LF both end lines in an event stream. */
-function endsEvent(bytes: Uint8Array, start: number, end: number): boolean {
-  if (end - start < 2 || bytes[end - 1] !== 0x0a) return false;
-  if (bytes[end - 2] === 0x0a) return true;
-  return end - start >= 4 && bytes[end - 2] === 0x0d && bytes[end - 3] === 0x0a;
+/** Whether the bytes end with the event that says that there are no more. */
+function endsDone(bytes: Uint8Array, start: number, end: number): boolean {
+  const at = end - doneEvent.length;
+  // The bracket before the line ends is cheap to look at and rare in other events.
+  return at >= start && bytes[end - 3] === 0x5d && doneEvent.compare(bytes, at, end) === 0;
 }
 
-function flushTail(exchange: GatewayExchange): void {
-  const { tail } = exchange;
+/** Whether the data in front of the last of these chunks ended a line; its data begins at `lastStart`. */
+function lineEndBefore(
+  bytes: Uint8Array,
+  start: number,
+  lastStart: number,
+  atLineEnd: boolean,
+): boolean {
+  let at = lastStart - 3;
+  while (at >= start && bytes[at] !== 0x0a) at--;
+  return at < start ? atLineEnd : bytes[at - 2] === 0x0a;
+}
+
+/**
+ * Whether the bytes end with an empty line; CR LF and LF both end lines in an event stream.
+ * `atLineEnd`: those before them ended a line.
+ */
+function endsEvent(bytes: Uint8Array, start: number, end: number, atLineEnd: boolean): boolean {
+  if (bytes[end - 1] !== 0x0a) return false;
+  const line = end - start >= 2 && bytes[end - 2] === 0x0d ? end - 2 : end - 1;
+  return line === start ? atLineEnd : bytes[line - 1] === 0x0a;
+}
+
+function flushTail(exchange: GatewayExchange, stream: EventStream): void {
+  const { tail } = stream;
   if (tail === null) return;
-  exchange.tail = null;
+  stream.tail = null;
   exchange.downstream.write(tail, 0, tail.length);
 }
 
-function armKeepAlive(exchange: GatewayExchange): void {
+function armKeepAlive(exchange: GatewayExchange, stream: EventStream): void {
   const { sseKeepAliveMs } = exchange.route!;
-  if (sseKeepAliveMs > 0 && exchange.mayInsert) exchange.arm(timerKind.keepAlive, sseKeepAliveMs);
+  if (sseKeepAliveMs > 0 && stream.mayInsert) exchange.arm(timerKind.keepAlive, sseKeepAliveMs);
 }
 
 /** The exchange's timer fired while its stream is open. */
 export function onStreamTimer(exchange: GatewayExchange, kind: number): void {
-  if (exchange.downstream.finished) return;
+  const { stream } = exchange;
+  if (stream === null || exchange.downstream.finished) return;
   if (kind === timerKind.tail) {
-    flushTail(exchange);
-    armKeepAlive(exchange);
+    flushTail(exchange, stream);
+    armKeepAlive(exchange, stream);
     return;
   }
-  if (exchange.atEventBoundary && !exchange.downstream.writeBlocked) {
+  if (stream.atEventBoundary && !exchange.downstream.writeBlocked) {
     exchange.downstream.write(keepAliveComment, 0, keepAliveComment.length);
   }
-  armKeepAlive(exchange);
+  armKeepAlive(exchange, stream);
 }
 
 /** A stream that dies says so in its own way before it is cut. */
@@ -246,7 +317,10 @@ function sendErrorEvent(exchange: GatewayExchange, error: OnehopError): void {
   exchange.downstream.write(event, 0, event.length);
 }
 
-/** Joins both sides after 101; they close as a pair (RFC 9110 section 9.3.6). */
+/**
+ * Joins both sides after 101. When either closes, or only half-closes, both do once what came from
+ * it is passed on (RFC 9110 section 9.3.6): nothing tells a half-close from a peer that is gone.
+ */
 function openTunnel(exchange: GatewayExchange, head: ResponseHead, tunnel: Tunnel): void {
   const { downstream } = exchange;
   exchange.tunnel = tunnel;
@@ -254,14 +328,18 @@ function openTunnel(exchange: GatewayExchange, head: ResponseHead, tunnel: Tunne
     onData(_, bytes) {
       if (downstream.write(bytes, 0, bytes.length) === WriteStatus.Queued) tunnel.pause();
     },
-    onDrain: () => downstream.resume(),
-    onEnd: () => downstream.end(),
+    onDrain() {
+      if (exchange.callerEnded) endTunnel(exchange);
+      else downstream.resume();
+    },
+    onEnd: () => endTunnel(exchange),
     onClose(_, error) {
-      leaveMember(exchange, true);
-      if (!downstream.finished) {
-        if (error === null) downstream.end();
-        else downstream.abort(error);
+      if (error === null) {
+        endTunnel(exchange);
+        return;
       }
+      leaveMember(exchange, true);
+      downstream.abort(error);
     },
   };
   const extra = `x-request-id: ${exchange.requestId}\r\n`;
@@ -278,5 +356,15 @@ const tunnelHandler: TunnelHandler<GatewayExchange> = {
     if (tunnel!.write(bytes, start, end) === WriteStatus.Queued) downstream.pause();
   },
   drain: (downstream) => downstream.state!.tunnel!.resume(),
-  end: (downstream) => downstream.state!.tunnel!.end(),
+  end(downstream) {
+    const exchange = downstream.state!;
+    exchange.callerEnded = true;
+    if (exchange.tunnel!.queuedBytes === 0) endTunnel(exchange);
+  },
 };
+
+/** Closes both sides; what is queued for the caller is still delivered. */
+function endTunnel(exchange: GatewayExchange): void {
+  leaveMember(exchange, true);
+  exchange.downstream.endTunnel();
+}

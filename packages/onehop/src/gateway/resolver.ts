@@ -1,32 +1,74 @@
-/** Names of targets with several addresses: new connections take them in turn. */
-import { type Resolver, type ResolverOptions, SystemResolver } from '../client/index.ts';
-import type { OnehopError } from '../core/index.ts';
+/** Names of targets with several addresses: looked up again, each address a member of its own. */
+import { isIP, type Resolver, SystemResolver } from '../client/index.ts';
+import type { Clock, TimerHandle } from '../core/index.ts';
+import type { TargetConfig } from './config/schema.ts';
+import { resolverOptions, type Upstream, type UpstreamEnvironment } from './upstream.ts';
+
+/** A lookup that failed is made again after this, or after `dnsRefresh` if that is shorter. */
+const failedAgainMs = 1000;
+const refreshMinMs = 10;
 
 /**
- * Looks names up again every `ttlMs` and begins with another of their addresses each time it is
- * asked, so that the connections of one target spread over all of them; the others follow, so that
- * one that does not answer is passed over. An address that leaves the name gets no new connections,
- * and its old ones retire by age.
+ * The ways to a name: one for each of its addresses in the family that has more of them (in the
+ * family of the first when both have as many). An address of the other family is most likely the
+ * same machine: it is no member of its own but what a connection falls back to (RFC 8305), so that
+ * `localhost` is one target though it is both ::1 and 127.0.0.1.
  */
-export class SpreadingResolver implements Resolver {
-  readonly #inner: SystemResolver;
-  #turn = 0;
+export function waysOf(addresses: readonly string[]): string[][] {
+  const six = addresses.filter((address) => address.includes(':'));
+  const four = addresses.filter((address) => !address.includes(':'));
+  const sixLeads =
+    six.length === four.length ? addresses[0]?.includes(':') === true : six.length > four.length;
+  const [main, other] = sixLeads ? [six, four] : [four, six];
+  return main.map((address, index) =>
+    other.length === 0 ? [address] : [address, other[index % other.length]!],
+  );
+}
 
-  constructor(options: ResolverOptions) {
-    this.#inner = new SystemResolver(options);
+/** Keeps the members of one upstream in step with the addresses of its targets' names. */
+export class NameWatcher {
+  readonly #upstream: Upstream;
+  readonly #clock: Clock;
+  readonly #resolver: Resolver;
+  readonly #onChange: () => void;
+  readonly #timers = new Map<TargetConfig, TimerHandle>();
+  #stopped = false;
+
+  /** `onChange`: members came or are about to go. */
+  constructor(upstream: Upstream, environment: UpstreamEnvironment, onChange: () => void) {
+    this.#upstream = upstream;
+    this.#clock = environment.transport.clock;
+    this.#onChange = onChange;
+    const options = resolverOptions(upstream.config, environment);
+    this.#resolver = new SystemResolver({ ...options, ttlMs: 0, failureTtlMs: 0 });
   }
 
-  resolve(
-    host: string,
-    done: (error: OnehopError | null, addresses: readonly string[]) => void,
-  ): void {
-    this.#inner.resolve(host, (error, addresses) => {
-      if (addresses.length < 2) {
-        done(error, addresses);
-        return;
+  start(): void {
+    for (const target of this.#upstream.config.targets) {
+      if (target.socketPath === null && !isIP(target.host)) this.#look(target);
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers.values()) this.#clock.clearTimer(timer);
+    this.#timers.clear();
+  }
+
+  #look(target: TargetConfig): void {
+    const { dnsRefreshMs } = this.#upstream.config;
+    this.#resolver.resolve(target.host, (error, addresses) => {
+      if (this.#stopped) return;
+      // A name that has no answer now keeps the addresses it had.
+      if (error === null) {
+        const nowMs = this.#clock.nowMs();
+        if (this.#upstream.setAddresses(target, waysOf(addresses), nowMs)) this.#onChange();
       }
-      const first = this.#turn++ % addresses.length;
-      done(error, [...addresses.slice(first), ...addresses.slice(0, first)]);
+      const delayMs = error === null ? dnsRefreshMs : Math.min(dnsRefreshMs, failedAgainMs);
+      this.#timers.set(
+        target,
+        this.#clock.setTimer(() => this.#look(target), Math.max(refreshMinMs, delayMs)),
+      );
     });
   }
 }

@@ -62,14 +62,17 @@ function upstreamStatus(upstream: Upstream, nowMs: number): object {
     pendingMax: config.limits.pendingMax,
     queued: upstream.queue.length,
     breaker: upstream.breaker === null ? null : BREAKER_STATES[upstream.breaker.state],
-    targets: upstream.members.map((member) => ({
-      target: member.label,
-      up: member.isUp(nowMs),
-      probedHealthy: member.probedHealthy,
-      ejectedForMs: Math.max(0, Math.round(member.ejectedUntilMs - nowMs)),
-      weight: member.weight,
-      pending: member.pending,
-      ...member.origin.stats(),
-    })),
+    targets: upstream.members
+      .filter(({ gone }) => !gone)
+      .map((member) => ({
+        target: member.label,
+        address: member.address,
+        up: member.isUp(nowMs),
+        probedHealthy: member.probedHealthy,
+        ejectedForMs: Math.max(0, Math.round(member.ejectedUntilMs - nowMs)),
+        weight: member.weight,
+        pending: member.pending,
+        ...member.origin.stats(),
+      })),
   };
 }

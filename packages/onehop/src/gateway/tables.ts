@@ -4,7 +4,8 @@
  */
 import type { Timeouts } from '../client/index.ts';
 import { FieldBlock, knownFieldOfName } from '../http1/index.ts';
-import type { GatewayConfig } from './config/schema.ts';
+import type { GatewayConfig, UpstreamConfig } from './config/schema.ts';
+import { OWN_NAMES } from './fields.ts';
 import { type Route, Router } from './routing/router.ts';
 import { timeoutsOf, Upstream, type UpstreamEnvironment } from './upstream.ts';
 
@@ -15,6 +16,8 @@ export interface FieldRules {
   /** Other names to drop, lower case. */
   readonly dropNames: readonly string[];
   readonly add: FieldBlock;
+  /** All names of both, lower case, if the gateway itself writes one of them; else null. */
+  readonly ownNames: ReadonlySet<string> | null;
 }
 
 export interface RouteTable {
@@ -40,6 +43,8 @@ export class Tables {
   readonly routes: readonly RouteTable[];
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly trustedPeers: ReadonlySet<string>;
+  /** The most that any route takes: the bound while it is not known which one it is. */
+  readonly bodyBytesMax: number;
 
   constructor(config: GatewayConfig, environment: UpstreamEnvironment, previous: Tables | null) {
     this.config = config;
@@ -48,7 +53,7 @@ export class Tables {
     this.upstreams = new Map(
       Object.entries(config.upstreams).map(([name, upstream]) => [
         name,
-        new Upstream(name, upstream, environment, previous?.upstreams.get(name) ?? null),
+        compileUpstream(name, upstream, environment, previous?.upstreams.get(name) ?? null),
       ]),
     );
     const paths = config.routes.map(({ path }) => path);
@@ -69,7 +74,21 @@ export class Tables {
         sseKeepAliveMs: route.config.sseKeepAlive ?? 0,
       };
     });
+    this.bodyBytesMax = Math.max(...this.routes.map((route) => route.bodyBytesMax));
   }
+}
+
+/** An upstream that a reload does not change goes on as it is: with its counts, queue and breaker. */
+function compileUpstream(
+  name: string,
+  config: UpstreamConfig,
+  environment: UpstreamEnvironment,
+  previous: Upstream | null,
+): Upstream {
+  if (previous !== null && JSON.stringify(previous.config) === JSON.stringify(config)) {
+    return previous;
+  }
+  return new Upstream(name, config, environment, previous);
 }
 
 function routeLabel(paths: readonly string[], index: number): string {
@@ -84,10 +103,16 @@ function compileFieldRules(
   if (rules === undefined) return null;
   const dropKnown = new Uint8Array(64);
   const dropNames: string[] = [];
-  for (const name of [...Object.keys(rules.set), ...rules.remove]) {
+  const names = [...Object.keys(rules.set), ...rules.remove].map((name) => name.toLowerCase());
+  for (const name of names) {
     const id = knownFieldOfName(name);
-    if (id === 0) dropNames.push(name.toLowerCase());
+    if (id === 0) dropNames.push(name);
     else dropKnown[id] = 1;
   }
-  return { dropKnown, dropNames, add: new FieldBlock(Object.entries(rules.set).flat()) };
+  return {
+    dropKnown,
+    dropNames,
+    add: new FieldBlock(Object.entries(rules.set).flat()),
+    ownNames: names.some((name) => OWN_NAMES.includes(name)) ? new Set(names) : null,
+  };
 }

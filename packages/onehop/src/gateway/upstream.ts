@@ -2,9 +2,12 @@
 import { readFileSync } from 'node:fs';
 import {
   Origin,
+  type OriginAddress,
   type OriginOptions,
+  type Resolver,
   type ResolverOptions,
   RetryBudget,
+  SystemResolver,
   type Timeouts,
 } from '../client/index.ts';
 import { type DeadlineWheel, RingQueue } from '../core/index.ts';
@@ -15,7 +18,6 @@ import { Breaker } from './balancing/breaker.ts';
 import { Target } from './balancing/target.ts';
 import type { TargetConfig, UpstreamConfig } from './config/schema.ts';
 import type { GatewayExchange } from './exchange.ts';
-import { SpreadingResolver } from './resolver.ts';
 
 /** What upstreams take from the gateway they belong to. */
 export interface UpstreamEnvironment {
@@ -33,26 +35,44 @@ export class Member extends Target {
   readonly index: number;
   readonly config: TargetConfig;
   readonly origin: Origin;
+  /** One of several addresses of the target's name; null: the target as a whole. */
+  readonly address: string | null;
 
-  constructor(index: number, config: TargetConfig, upstream: UpstreamConfig, origin: Origin) {
-    super(config, upstream.health);
+  constructor(
+    index: number,
+    config: TargetConfig,
+    upstream: UpstreamConfig,
+    origin: Origin,
+    address: string | null = null,
+  ) {
+    const label = address === null ? config.label : `${config.label} (${address})`;
+    super({ ...config, label }, upstream.health);
     this.index = index;
     this.config = config;
     this.origin = origin;
+    this.address = address;
+  }
+
+  /** Its address left the name and its last exchange is over: nothing is left to show. */
+  get gone(): boolean {
+    return this.draining && this.pending === 0;
   }
 }
 
 export class Upstream {
   readonly name: string;
   readonly config: UpstreamConfig;
-  readonly members: readonly Member[];
+  readonly #members: Member[] = [];
   readonly breaker: Breaker | null;
   readonly budget: RetryBudget;
   readonly queue = new RingQueue<GatewayExchange>();
   /** Exchanges under way, those that wait in the queue not counted. */
   pending = 0;
+  /** Its queue is being let in, further up on the stack. */
+  admitting = false;
   /** Where the observer counts for it; the observer's own. */
   series: unknown = null;
+  readonly #environment: UpstreamEnvironment;
   readonly #balancer: Balancer;
   readonly #context: PickContext = { nowMs: 0, tried: 0, keyHash: 0 };
 
@@ -67,31 +87,74 @@ export class Upstream {
     this.config = config;
     this.budget = new RetryBudget(config.retry.budgetRatio, config.retry.budgetMin);
     this.breaker = config.breaker === undefined ? null : new Breaker(config.breaker);
-    const options = originOptions(name, config, environment);
+    this.#environment = environment;
     const sameWay = previous !== null && wayOf(previous.config) === wayOf(config);
-    this.members = config.targets.map((target, index) => {
-      const old = sameWay
-        ? previous.members.find((member) => member.config.label === target.label)
-        : undefined;
-      const address = {
-        scheme: target.scheme,
-        host: target.host,
-        port: target.port,
-        ...(target.socketPath === null ? {} : { socketPath: target.socketPath }),
-      };
-      const member = new Member(index, target, config, old?.origin ?? new Origin(address, options));
-      if (old !== undefined) {
+    for (const target of config.targets) {
+      const olds = sameWay
+        ? previous.members.filter((old) => old.config.label === target.label && !old.draining)
+        : [];
+      if (olds.length === 0) this.#add(target, null, null);
+      for (const old of olds) {
+        const member = this.#add(target, old.origin, old.address);
         member.probedHealthy = old.probedHealthy;
         member.ejectedUntilMs = old.ejectedUntilMs;
-        member.pending = 0;
       }
-      return member;
-    });
-    this.#balancer = createBalancer(config.balance, this.members, {
+    }
+    this.#balancer = createBalancer(config.balance, this.#members, {
       pendingPerTargetMax: config.limits.pendingPerTargetMax,
       slowStartMs: config.slowStartMs,
       random: environment.random,
     });
+  }
+
+  /** In the order of the file; a place is given to another only when its member is gone. */
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  /** A member in the first free place; without an origin to go on with, a new one. */
+  #add(target: TargetConfig, origin: Origin | null, address: string | null): Member {
+    const { config } = this;
+    const free = this.#members.findIndex((member) => member.gone);
+    const index = free === -1 ? this.#members.length : free;
+    const way = origin ?? new Origin(addressOf(target), this.#originOptions());
+    const member = new Member(index, target, config, way, address);
+    this.#members[index] = member;
+    return member;
+  }
+
+  /**
+   * The addresses of a target's name now, each first in a list with those to fall back to. From the
+   * first time that there are several on, each is a member of its own, with its own connections,
+   * load and health; addresses that left end what they have and take nothing new. True when the
+   * members changed.
+   */
+  setAddresses(target: TargetConfig, ways: readonly (readonly string[])[], nowMs: number): boolean {
+    const olds = this.#members.filter((member) => member.config === target && !member.draining);
+    const whole = olds.find(({ address }) => address === null);
+    if (ways.length === 0 || (whole !== undefined && ways.length === 1)) return false;
+    let changed = false;
+    for (const way of ways) {
+      const address = way[0]!;
+      if (olds.some((old) => old.address === address)) continue;
+      const resolver: Resolver = { resolve: (_host, done) => done(null, way) };
+      const origin = new Origin(addressOf(target), this.#originOptions(resolver));
+      const member = this.#add(target, origin, address);
+      // The first answer names those that were there before; later ones are new and start slowly.
+      if (whole === undefined) member.inRotationSinceMs = nowMs;
+      changed = true;
+    }
+    for (const old of olds) {
+      if (old.address !== null && ways.some(([address]) => address === old.address)) continue;
+      old.draining = true;
+      void old.origin.close();
+      changed = true;
+    }
+    return changed;
+  }
+
+  #originOptions(resolver?: Resolver): OriginOptions {
+    return originOptions(this.name, this.config, this.#environment, resolver);
   }
 
   /** The member for the next attempt, or null when none can take it now. */
@@ -101,6 +164,11 @@ export class Upstream {
     context.tried = tried;
     context.keyHash = keyHash;
     return this.#balancer.pick(context) as Member | null;
+  }
+
+  /** Whether a member that was picked a while ago can take an exchange now. */
+  canTake(member: Member, nowMs: number): boolean {
+    return member.isUp(nowMs) && member.pending < this.config.limits.pendingPerTargetMax;
   }
 
   /**
@@ -141,23 +209,40 @@ export class Upstream {
   }
 }
 
+const addressOf = ({ scheme, host, port, socketPath }: TargetConfig): OriginAddress => ({
+  scheme,
+  host,
+  port,
+  ...(socketPath === null ? {} : { socketPath }),
+});
+
+/** How names of targets are looked up. */
+export const resolverOptions = (
+  config: UpstreamConfig,
+  { lookup }: UpstreamEnvironment,
+): ResolverOptions => ({
+  ttlMs: config.dnsRefreshMs,
+  ...(lookup === undefined ? {} : { lookup }),
+});
+
 /** What two versions of an upstream must agree on for a member to keep its connections. */
 function wayOf(config: UpstreamConfig): string {
-  const { connectionsMax, poolIdleTimeoutMs, responseHeadBytesMax } = config.limits;
-  return JSON.stringify([
-    connectionsMax,
-    poolIdleTimeoutMs,
-    responseHeadBytesMax,
-    config.pipelining,
-    config.dnsRefreshMs,
-    config.tls ?? null,
-  ]);
+  const {
+    pendingMax,
+    pendingPerTargetMax,
+    queueTimeoutMs,
+    queueFullStatus,
+    queueTimeoutStatus,
+    ...ofOrigin
+  } = config.limits;
+  return JSON.stringify([ofOrigin, config.pipelining, config.dnsRefreshMs, config.tls ?? null]);
 }
 
 function originOptions(
   name: string,
   config: UpstreamConfig,
   environment: UpstreamEnvironment,
+  resolver: Resolver | undefined,
 ): OriginOptions {
   const { onConnect } = environment;
   return {
@@ -170,14 +255,16 @@ function originOptions(
     pipelining: config.pipelining,
     // Stale connections only; other targets are the gateway's business.
     retries: 1,
-    resolver: new SpreadingResolver({
-      ttlMs: config.dnsRefreshMs,
-      ...(environment.lookup === undefined ? {} : { lookup: environment.lookup }),
-    }),
+    resolver: resolver ?? new SystemResolver(resolverOptions(config, environment)),
     tls: tlsOptions(config),
     // A gateway lives by its listeners; telling the loop per exchange costs more than it is worth.
     keepProcessAlive: true,
-    parserLimits: { ...responseLimits, headBytesMax: config.limits.responseHeadBytesMax },
+    parserLimits: {
+      ...responseLimits,
+      headBytesMax: config.limits.responseHeadBytesMax,
+      headersCountMax: config.limits.responseHeadersCountMax,
+      interimResponsesMax: config.limits.interimResponsesMax,
+    },
     transport: environment.transport,
     wheel: environment.wheel,
   };

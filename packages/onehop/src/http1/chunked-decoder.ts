@@ -27,6 +27,9 @@ const Data = 10;
 const DataCr = 11;
 const DataLf = 12;
 
+/** A chunk size in so many digits stays a small integer. */
+const plainSizeDigitsMax = 7;
+
 const SEMICOLON = 0x3b;
 const EQUALS = 0x3d;
 const QUOTE = 0x22;
@@ -89,6 +92,36 @@ export class ChunkedDecoder {
     }
     this.position = at;
     return Chunk.NeedMore;
+  }
+
+  /**
+   * Whether `bytes[start, end)` are whole plain chunks: sizes of up to seven digits, no extensions,
+   * none the last. Their number of data bytes, with the last one's in `[dataStart, dataEnd)`; or -1
+   * for anything else, bad framing included, which {@link read} then judges. Changes no state: the
+   * bytes count as read either way once the caller says so by not passing them to `read`.
+   */
+  wholeChunks(bytes: Uint8Array, start: number, end: number): number {
+    if (this.state !== SizeFirst || end > bytes.length) return -1;
+    let at = start;
+    let sum = 0;
+    do {
+      let size = 0;
+      const sizeEnd = Math.min(at + plainSizeDigitsMax, end);
+      for (; at < sizeEnd; at++) {
+        const value = HEX_VALUE[bytes[at]!]!;
+        if (value === 255) break;
+        size = (size << 4) | value;
+      }
+      if (size === 0 || at + 2 > end || bytes[at] !== CR || bytes[at + 1] !== LF) return -1;
+      at += 2;
+      this.dataStart = at;
+      at += size;
+      this.dataEnd = at;
+      if (at + 2 > end || bytes[at] !== CR || bytes[at + 1] !== LF) return -1;
+      at += 2;
+      sum += size;
+    } while (at < end);
+    return sum;
   }
 
   /** The size line without extensions, and what follows the data. Returns an error or 0. */

@@ -34,13 +34,32 @@ export class HeadWriter {
   private protocol = '';
   private teTrailers = false;
   private keepAliveSeconds = 0;
+  private goodMethod = 'GET';
+  private goodTarget = '/';
+  private goodHost = 'localhost';
+  private lastLength = -1;
+  private lastEnd = '';
 
   /** Starts a request. `host` is the Host field: host and, unless it is the default, port. */
   beginRequest(method: string, target: string, host: string): void {
     this.reset(true);
-    if (!isToken(method) || !isTarget(target)) this.errorCode = ParseError.InvalidName;
-    else if (!isTarget(host)) this.errorCode = ParseError.InvalidValue;
-    else this.text = `${method} ${target} HTTP/1.1\r\nhost: ${host}\r\n`;
+    // What was found good the time before is good again.
+    if (method !== this.goodMethod || target !== this.goodTarget) {
+      if (!isToken(method) || !isTarget(target)) {
+        this.errorCode = ParseError.InvalidName;
+        return;
+      }
+      this.goodMethod = method;
+      this.goodTarget = target;
+    }
+    if (host !== this.goodHost) {
+      if (!isTarget(host)) {
+        this.errorCode = ParseError.InvalidValue;
+        return;
+      }
+      this.goodHost = host;
+    }
+    this.text = `${method} ${target} HTTP/1.1\r\nhost: ${host}\r\n`;
   }
 
   /**
@@ -146,6 +165,10 @@ export class HeadWriter {
     if (this.errorCode !== 0) return '';
     let text = this.text;
     this.text = '';
+    if (connection === Connection.KeepAlive && !this.teTrailers && this.keepAliveSeconds === 0) {
+      if (framing === Framing.Length) return text + this.lengthEnd(contentLength);
+      if (framing === Framing.None) return `${text}\r\n`;
+    }
     if (framing === Framing.Length) text += `content-length: ${contentLength}\r\n`;
     else if (framing === Framing.Chunked) text += 'transfer-encoding: chunked\r\n';
     if (connection === Connection.Upgrade) {
@@ -159,6 +182,15 @@ export class HeadWriter {
       text += `keep-alive: timeout=${this.keepAliveSeconds}\r\n`;
     }
     return `${text}\r\n`;
+  }
+
+  /** The last lines of a head that says nothing but the length; those of one length often repeat. */
+  private lengthEnd(contentLength: number): string {
+    if (contentLength !== this.lastLength) {
+      this.lastLength = contentLength;
+      this.lastEnd = `content-length: ${contentLength}\r\n\r\n`;
+    }
+    return this.lastEnd;
   }
 
   private framingError(framing: Framing, length: number, connection: Connection): number {

@@ -89,6 +89,15 @@ export class HeaderTable {
     this.cachedText = null;
   }
 
+  /** For the parser: the same section, complete, stands `delta` bytes further on in other bytes. */
+  moveBy(delta: number): void {
+    const text = this.cachedText;
+    this.shift(delta);
+    this.cachedText = text;
+    this.start += delta;
+    this.end += delta;
+  }
+
   /** The whole section, converted once. */
   private text(): string {
     if (this.cachedText === null) this.cachedText = latin1(this.bytes, this.start, this.end);
@@ -287,6 +296,10 @@ export class MessageHead extends HeaderTable {
   upgrade = false;
   /** Connection names at least one field besides `close`, `keep-alive` and `upgrade`. */
   nominates = false;
+  /** Byte for byte the head before it on this connection: what was derived from it holds. */
+  repeated = false;
+  /** The reader's own: what it derived from this head; null again as soon as another head comes. */
+  derived: unknown = null;
 
   override clear(): void {
     super.clear();
@@ -296,6 +309,8 @@ export class MessageHead extends HeaderTable {
     this.contentLength = -1;
     this.upgrade = false;
     this.nominates = false;
+    this.repeated = false;
+    this.derived = null;
   }
 
   protected override copyInto(copy: MessageHead): void {
@@ -339,6 +354,8 @@ export const TargetForm = { Origin: 0, Absolute: 1, Authority: 2, Asterisk: 3 } 
 export type TargetForm = (typeof TargetForm)[keyof typeof TargetForm];
 
 export class RequestHead extends MessageHead {
+  /** The sender waits for 100 before it sends the body (RFC 9110 section 10.1.1). */
+  expectContinue = false;
   methodStart = 0;
   methodEnd = 0;
   targetStart = 0;
@@ -350,8 +367,6 @@ export class RequestHead extends MessageHead {
   /** Effective authority: of the target when it has one (it wins, section 3.2.2), else Host. */
   authorityStart = 0;
   authorityEnd = 0;
-  /** The sender waits for 100 before it sends the body (RFC 9110 section 10.1.1). */
-  expectContinue = false;
 
   override clear(): void {
     super.clear();
@@ -395,6 +410,14 @@ export class RequestHead extends MessageHead {
     this.methodEnd += delta;
     this.targetStart += delta;
     this.targetEnd += delta;
+  }
+
+  override moveBy(delta: number): void {
+    super.moveBy(delta);
+    this.pathStart += delta;
+    this.pathEnd += delta;
+    this.authorityStart += delta;
+    this.authorityEnd += delta;
   }
 
   override snapshot(): RequestHead {

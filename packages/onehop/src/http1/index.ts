@@ -36,6 +36,7 @@ export {
   responseError,
   responseErrorCode,
 } from './parse-error.ts';
+export { PreparedHead } from './prepared-head.ts';
 export { METHOD_BYTES_MAX, RequestParser } from './request-parser.ts';
 export { ResponseParser } from './response-parser.ts';
 export { reasonOf, statusLine } from './status.ts';

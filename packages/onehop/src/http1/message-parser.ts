@@ -19,17 +19,30 @@ const AfterInterim = 8;
 
 /** A kept head larger than this is let go after the message, so that idle connections stay small. */
 const KEPT_BYTES = 1024;
+/** A head up to this size is remembered, in case the next one of the connection is the same. */
+const REPEATED_BYTES_MAX = 1024;
+/**
+ * Heads that connections have in common, so that those of one kind of caller compare with the same
+ * bytes: with hundreds of connections it is memory that comparing costs. Never written to again.
+ */
+const commonHeads: Buffer[] = [];
+const COMMON_HEADS_MAX = 8;
+let commonNext = 0;
+const EMPTY: Uint8Array = Buffer.alloc(0);
 const EMPTY_TRAILERS = new HeaderTable();
+/** Copies a range without making a view of it first. */
+const copyBytes = Buffer.prototype.copy;
 
 /**
  * What the request and the response parser share: keeping a head that arrives in pieces, bodies,
  * trailers and ends. Sub-classes read the start line and decide the framing.
  */
 export abstract class HeadAndBodyParser<H extends MessageHead> implements MessageParser {
-  position = 0;
+  // What each read of a stream looks at comes first, side by side.
   bodyStart = 0;
   bodyEnd = 0;
-  errorCode = 0;
+  private phase: number = Idle;
+  private chunked: ChunkedDecoder | null = null;
   /** Body bytes delivered so far. */
   bodyBytes = 0;
   /**
@@ -37,20 +50,28 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
    * `Read.Head` and the first body byte (a route's own limit).
    */
   bodyBytesMax: number;
+
+  position = 0;
+  errorCode = 0;
   /** The current head; valid as {@link HeaderTable} says. */
   abstract readonly head: H;
   protected readonly limits: ParserLimits;
   protected readonly fields = new FieldParser();
   /** The start line is over and field lines follow. */
   protected inFields = false;
-  private phase: number = Idle;
   /** Body bytes still to come with Framing.Length. */
   private left = 0;
-  private chunked: ChunkedDecoder | null = null;
   private trailerTable: HeaderTable | null = null;
   /** Bytes of a head or trailer section that began in an earlier read. */
   private kept: Buffer | null = null;
   private keptLength = 0;
+  /** The bytes of the last head, if the table in {@link head} is still what they parse to. */
+  private last: Buffer = EMPTY as Buffer;
+  private lastLength = 0;
+  /** `last` is this parser's own and may be written over. */
+  private ownsLast = false;
+  /** What the last head was parsed as; see {@link headKind}. */
+  private lastKind = 0;
 
   constructor(limits: ParserLimits) {
     this.limits = limits;
@@ -82,9 +103,58 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
     this.errorCode = 0;
     this.bodyBytes = 0;
     this.bodyBytesMax = this.limits.bodyBytesMax;
-    this.head.clear();
+    // The table itself stays until the next head is seen to be another one.
+    if (this.lastLength === 0) this.head.clear();
+    else this.head.bytes = EMPTY;
     this.forgetKept();
     if (this.trailerTable !== null) this.trailerTable.clear();
+  }
+
+  /** What besides its bytes decides the meaning of a head: it counts as the same only if equal. */
+  protected headKind(): number {
+    return 0;
+  }
+
+  /** Whether the bytes from `at` on are the last head again. */
+  private isRepeated(bytes: Uint8Array, at: number, end: number): boolean {
+    const length = this.lastLength;
+    return (
+      length > 0 &&
+      end - at >= length &&
+      this.lastKind === this.headKind() &&
+      sameBytes(bytes, at, this.last, length)
+    );
+  }
+
+  /** Remembers a head that came whole in one read. */
+  private remember(bytes: Uint8Array): void {
+    const { head } = this;
+    const length = head.end - head.start;
+    if (length > REPEATED_BYTES_MAX) return;
+    if (!this.ownsLast || this.last.length < length) {
+      this.last = Buffer.allocUnsafeSlow(Math.max(length, 128));
+      this.ownsLast = true;
+    }
+    copyBytes.call(bytes as Buffer, this.last, 0, head.start, head.end);
+    this.lastLength = length;
+    this.lastKind = this.headKind();
+  }
+
+  /** The last head came again: compare with the one copy of it for all connections from now on. */
+  private shareLast(): void {
+    const { last, lastLength } = this;
+    this.ownsLast = false;
+    for (const common of commonHeads) {
+      if (common.length === lastLength && sameBytes(last, 0, common, lastLength)) {
+        this.last = common;
+        return;
+      }
+    }
+    const copy = Buffer.allocUnsafeSlow(lastLength);
+    last.copy(copy, 0, 0, lastLength);
+    commonHeads[commonNext] = copy;
+    commonNext = (commonNext + 1) % COMMON_HEADS_MAX;
+    this.last = copy;
   }
 
   private forgetKept(): void {
@@ -126,6 +196,7 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
         if (start >= end) return Read.NeedMore;
         this.phase = Head;
         this.inFields = false;
+        this.lastLength = 0;
         this.head.clear();
         this.forgetKept();
         return this.readHead(bytes, start, end);
@@ -163,6 +234,59 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
     }
   }
 
+  /**
+   * Whether `bytes[start, end)` are whole chunks of the chunked body under way, without extensions,
+   * none the last, and within the bound of the body: then they may be passed on framing and all (RFC
+   * 9112 section 7.1). Returns their number of data bytes, with those of the last chunk as
+   * `[bodyStart, bodyEnd)`; -1 otherwise. Nothing is taken yet: follow with {@link takeChunks}, or
+   * with `read` as usual.
+   */
+  wholeChunks(bytes: Uint8Array, start: number, end: number): number {
+    if (this.phase !== ChunkedBody || start >= end) return -1;
+    const chunked = this.chunked!;
+    const dataBytes = chunked.wholeChunks(bytes, start, end);
+    if (dataBytes > this.bodyBytesMax - this.bodyBytes) return -1;
+    this.bodyStart = chunked.dataStart;
+    this.bodyEnd = chunked.dataEnd;
+    return dataBytes;
+  }
+
+  /** What {@link wholeChunks} found counts as read. */
+  takeChunks(dataBytes: number): void {
+    this.bodyBytes += dataBytes;
+  }
+
+  /**
+   * Whether the end of the message under way is in `bytes[start, end)`, by its framing: for whoever
+   * holds them back and learns that no more will come. Nothing is read, nothing is judged.
+   */
+  endsWithin(bytes: Uint8Array, start: number, end: number): boolean {
+    switch (this.phase) {
+      case Head:
+      case Failed:
+        return false;
+      case LengthBody:
+        return this.left <= end - start;
+      case ChunkedBody: {
+        const ahead: ChunkedDecoder = Object.assign(new ChunkedDecoder(), this.chunked);
+        const room = this.bodyBytesMax - this.bodyBytes;
+        let at = start;
+        for (;;) {
+          const chunk = ahead.read(bytes, at, end, this.limits, room);
+          at = ahead.position;
+          if (chunk === Chunk.Last) return endsSection(bytes.subarray(at, end));
+          if (chunk !== Chunk.Data) return false;
+        }
+      }
+      case Trailers: {
+        const begun = this.kept?.subarray(0, this.keptLength) ?? EMPTY;
+        return endsSection(Buffer.concat([begun, bytes.subarray(start, end)]));
+      }
+      default:
+        return true;
+    }
+  }
+
   /** The peer closed where a message was awaited and not a byte of it had come. */
   protected abstract finishEmpty(): Read;
 
@@ -185,6 +309,18 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
       }
       this.position = at;
       if (at >= end) return Read.NeedMore;
+      if (this.isRepeated(bytes, at, end)) {
+        if (this.ownsLast) this.shareLast();
+        head.bytes = bytes;
+        head.repeated = true;
+        if (at !== head.start) head.moveBy(at - head.start);
+        this.position = head.end;
+        return this.startBody();
+      }
+      if (this.lastLength > 0) {
+        this.lastLength = 0;
+        head.clear();
+      }
       head.start = at;
       this.beginStartLine(at);
     } else {
@@ -229,7 +365,9 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
     if (keptBefore === 0) this.position = head.end;
     else this.position = start + head.end - keptBefore;
     result = this.completeHead();
-    return result === 0 ? this.startBody() : this.fail(result);
+    if (result !== 0) return this.fail(result);
+    if (keptBefore === 0 && !this.isInterim()) this.remember(bytes);
+    return this.startBody();
   }
 
   /** Appends to the kept bytes, no more than the section may have; the new end of them. */
@@ -384,4 +522,34 @@ export abstract class HeadAndBodyParser<H extends MessageHead> implements Messag
     this.phase = Idle;
     return Read.End;
   }
+}
+
+/** Whether `bytes` from `at` on begin with `length` bytes of `other`; eight at a time. */
+function sameBytes(bytes: Uint8Array, at: number, other: Uint8Array, length: number): boolean {
+  const stop = length - 7;
+  let i = 0;
+  let k = at;
+  for (; i < stop; i += 8, k += 8) {
+    if (
+      ((bytes[k]! ^ other[i]!) |
+        (bytes[k + 1]! ^ other[i + 1]!) |
+        (bytes[k + 2]! ^ other[i + 2]!) |
+        (bytes[k + 3]! ^ other[i + 3]!) |
+        (bytes[k + 4]! ^ other[i + 4]!) |
+        (bytes[k + 5]! ^ other[i + 5]!) |
+        (bytes[k + 6]! ^ other[i + 6]!) |
+        (bytes[k + 7]! ^ other[i + 7]!)) !==
+      0
+    ) {
+      return false;
+    }
+  }
+  for (; i < length; i++, k++) if (bytes[k] !== other[i]) return false;
+  return true;
+}
+
+/** Whether a trailer section that begins with these bytes ends in them. */
+function endsSection(bytes: Uint8Array): boolean {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return (text[0] === 0x0d && text[1] === 0x0a) || text.includes('\r\n\r\n');
 }

@@ -207,9 +207,12 @@ export function errorReplyOfStatus(status: number): Uint8Array {
   if (bytes === undefined) {
     const phrase = reasonOf(status) || 'Error';
     const body = `${phrase}\n`;
+    // Too many connections: a matter of moments, and clients that know the field wait for them.
+    const busy = status === 503 || status === 429;
+    const wait = busy ? 'retry-after: 1\r\nretry-after-ms: 1000\r\n' : '';
     bytes = Buffer.from(
       `HTTP/1.1 ${status} ${phrase}\r\ncontent-type: text/plain\r\n` +
-        `content-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+        `content-length: ${body.length}\r\n${wait}connection: close\r\n\r\n${body}`,
       'latin1',
     );
     prepared.set(status, bytes);

@@ -1,7 +1,7 @@
 import { BYTE_CLASS, CR, LF, SP, TARGET, TARGET_LOOSE, TOKEN } from './byte-class.ts';
 import { NEED_MORE } from './field-parser.ts';
 import { ConnectionOption, connectionOptions, readFramingFields } from './framing.ts';
-import { Framing, RequestHead } from './header-table.ts';
+import { Framing, latin1, RequestHead } from './header-table.ts';
 import { KnownField } from './known-field.ts';
 import { type ParserLimits, requestLimits } from './limits.ts';
 import { HeadAndBodyParser } from './message-parser.ts';
@@ -48,6 +48,21 @@ export class RequestParser extends HeadAndBodyParser<RequestHead> {
     this.emptyLines = 0;
     this.awaitsLf = false;
     this.beginMessage();
+  }
+
+  /**
+   * Method and target of a request that failed, empty where it was not read that far. Call it before
+   * the parser reads on: it borrows the bytes as the head does.
+   */
+  requestLine(): { method: string; target: string } {
+    const { head } = this;
+    const { bytes } = head;
+    // Nothing but line ends has come: the state is still that of the request before.
+    const state = bytes.length === 0 ? Method : this.state;
+    return {
+      method: state > Method ? latin1(bytes, head.methodStart, head.methodEnd) : '',
+      target: state > Query ? latin1(bytes, head.targetStart, head.targetEnd) : '',
+    };
   }
 
   protected override skipBefore(bytes: Uint8Array, start: number, end: number): number {

@@ -45,6 +45,10 @@ export class ResponseParser extends HeadAndBodyParser<ResponseHead> {
     this.beginMessage();
   }
 
+  protected override headKind(): number {
+    return (this.isHead ? 1 : 0) | (this.isConnect ? 2 : 0) | (this.offersUpgrade ? 4 : 0);
+  }
+
   protected override beginStartLine(at: number): void {
     this.at = at;
     this.awaitsLf = false;

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Place, Pool, PoolFull, type PoolMember, type PoolOwner, type PoolWaiter } from './pool.ts';
+import {
+  Place,
+  Pool,
+  PoolFull,
+  type PoolMember,
+  type PoolOwner,
+  type PoolWaiter,
+} from './index.ts';
 
 class Member implements PoolMember<Waiter> {
   place: Place = Place.Opening;
@@ -98,6 +105,19 @@ function openNext(owner: Owner): Member {
   owner.pool.opened(member);
   return member;
 }
+
+test('who gives up while its member opens takes no slot: the next waiter has it, or nobody', () => {
+  const { owner, pool } = make({ connectionsMax: 2 });
+  const [first, second, third] = [new Waiter(1), new Waiter(2), new Waiter(3)];
+  for (const waiter of [first, second, third]) assert.equal(pool.acquire(waiter), null);
+  assert.equal(pool.stats().opening, 2);
+  pool.cancel(first);
+  assert.equal(pool.stats().opening, 2, 'the third has it now');
+  assert.notEqual(third.opening, null);
+  pool.cancel(second);
+  pool.cancel(third);
+  assert.deepEqual([pool.size, pool.stats().opening, owner.live], [0, 0, 0]);
+});
 
 test('the idle member used last goes out first', () => {
   const { owner, pool } = make();

@@ -37,15 +37,23 @@ const noBytes = new Uint8Array(0);
 /** A reset comes back within a round trip, whatever that is. */
 const probeDelaysMs = [1, 4, 15, 50, 250, 1000];
 
+/** How often it is looked whether a caller that is held up is still there. */
+const stalledLookMs = 1000;
+
 const readDeadline = 0;
 const writeDeadline = 1;
 
 /** One accepted socket. Everything here is for `server/` only; handlers see {@link Exchange}. */
 export class Connection<State> implements DeadlineOwner {
+  // What each write looks at comes first, side by side.
   readonly server: ServerCore<State>;
-  readonly parser: RequestParser;
   socket: Socket<Connection<State>> | null = null;
   phase: Phase = Phase.Idle;
+  /** The last write was queued; `drain` will follow. */
+  writeBlocked = false;
+  private writtenBytes = 0;
+
+  readonly parser: RequestParser;
   exchange: Exchange<State> | null = null;
   tunnel: TunnelHandler<State> | null = null;
   requests = 0;
@@ -53,23 +61,26 @@ export class Connection<State> implements DeadlineOwner {
   slot = -1;
   /** The address it is counted under; empty before it is counted. */
   countedAddress = '';
+  /** It was answered with 503 or 429 at once and takes no place. */
+  refused = false;
   /** The caller half-closed, behind everything that was received. */
   peerEnded = false;
-  /** The last write was queued; `drain` will follow. */
-  writeBlocked = false;
 
   /** Bytes behind what was parsed: pipelined requests, or a body the handler does not want yet. */
   private held: Uint8Array | null = null;
   private heldStart = 0;
+  /** {@link held} is a view of what the socket read, to be given back. */
+  private heldIsRead = false;
   private consuming = false;
   private bodyPaused = false;
   private socketPaused = false;
+  /** It was held up for long and may hold more than others. */
+  private readsFurther = false;
   private closeAfter = false;
   private corked = false;
   private dropped = 0;
   private bodyBytes = 0;
   private bodyStartMs = 0;
-  private writtenBytes = 0;
   /** How much of it the caller had taken when it was last looked at. */
   private takenBytes = 0;
   private readonly readDeadline: Deadline = new Deadline(this, readDeadline);
@@ -116,21 +127,20 @@ export class Connection<State> implements DeadlineOwner {
         if (this.held === null) this.closeGracefully();
         break;
       case Phase.Head:
+        if (this.held === null) this.finishInput();
+        break;
       case Phase.Draining:
         this.finishInput();
         break;
       case Phase.Body:
-        // What is held back may complete the body; without half-open callers nobody waits for it.
-        if (this.held === null && !this.bodyPaused) this.finishInput();
-        else if (!this.server.allowHalfOpen) this.abandon();
+        // What is held back may complete the body.
+        if ((this.held === null && !this.bodyPaused) || !this.holdsRest()) this.finishInput();
+        else if (!this.mayBeHalfClosed()) this.abandon();
         break;
-      case Phase.Waiting: {
-        const { allowHalfOpen } = this.server;
-        if (allowHalfOpen === true || (allowHalfOpen === 'probe' && this.probeHalfClose())) {
-          this.closeAfter = this.held === null;
-        } else this.abandon();
+      case Phase.Waiting:
+        if (!this.mayBeHalfClosed()) this.abandon();
+        else if (this.held === null) this.closeAfter = true;
         break;
-      }
       case Phase.Lingering:
         // Both sides are through once our last bytes are out.
         if (this.socket!.queuedBytes === 0) this.destroy(false);
@@ -147,6 +157,7 @@ export class Connection<State> implements DeadlineOwner {
     const exchange = this.exchange;
     this.phase = Phase.Closed;
     this.held = null;
+    this.readNoFurther();
     this.server.wheel.disarm(this.readDeadline);
     this.server.wheel.disarm(this.writeDeadline);
     this.server.forget(this);
@@ -227,7 +238,8 @@ export class Connection<State> implements DeadlineOwner {
     if (this.peerEnded && this.held === null && this.phase < Phase.Lingering) {
       if (this.phase === Phase.Waiting) this.closeAfter = true;
       else if (this.phase === Phase.Idle) this.closeGracefully();
-      else this.finishInput();
+      // Held up at its last byte, a whole request only has to be told so.
+      else if (!this.bodyPaused || !this.holdsRest()) this.finishInput();
     }
   }
 
@@ -263,7 +275,7 @@ export class Connection<State> implements DeadlineOwner {
 
   private armBody(): void {
     const { wheel, timeouts } = this.server;
-    this.bodyStartMs = wheel.nowMs();
+    this.bodyStartMs = wheel.turnMs();
     wheel.arm(this.readDeadline, timeouts.requestBodyGapTimeoutMs);
   }
 
@@ -289,6 +301,7 @@ export class Connection<State> implements DeadlineOwner {
       return;
     }
     this.phase = Phase.Waiting;
+    if (this.socketPaused) this.armLook();
     exchange.requestEnded = true;
     if (!exchange.responseEnded) this.server.handler.onEnd?.(exchange);
     if (this.exchange === exchange && exchange.responseEnded && this.phase === Phase.Waiting) {
@@ -306,12 +319,17 @@ export class Connection<State> implements DeadlineOwner {
       wheel.disarm(this.readDeadline);
       wheel.arm(this.readDeadline, timeouts.requestHeadTimeoutMs);
     } else if (this.phase === Phase.Body && !this.bodyPaused) {
-      const elapsedMs = wheel.nowMs() - this.bodyStartMs;
+      const elapsedMs = wheel.turnMs() - this.bodyStartMs;
       if (
         elapsedMs > timeouts.requestBodyGraceMs &&
         this.bodyBytes * 1000 < timeouts.requestBodyBytesPerSecondMin * elapsedMs
       ) {
-        this.fail(408, new OnehopError('REQUEST_TIMEOUT', 'the request body comes too slowly'));
+        this.fail(
+          408,
+          new OnehopError('REQUEST_TIMEOUT', 'the request body comes too slowly', {
+            phase: 'request',
+          }),
+        );
       } else {
         wheel.arm(this.readDeadline, timeouts.requestBodyGapTimeoutMs);
       }
@@ -333,21 +351,35 @@ export class Connection<State> implements DeadlineOwner {
     const extra = bytes.length - from;
     if (extra === 0) return;
     const old = this.held;
-    if (old === null) {
+    const added = from === 0 ? bytes : bytes.subarray(from);
+    if (old !== null) {
+      const oldLength = old.length - this.heldStart;
+      const joined = withRoom(old, this.heldStart, oldLength + extra);
+      joined.set(added, oldLength);
+      this.held = joined;
+      this.giveBack(old);
+    } else if (
+      this.socket!.keepsReads &&
+      // A tunnel may take it within the call that brought it, when it cannot be given back yet.
+      this.phase !== Phase.Tunnel &&
+      extra >= keptReadBytesMin &&
+      extra >= bytes.length - extra
+    ) {
+      this.socket!.keepRead();
+      this.heldIsRead = true;
+      this.held = added;
+    } else {
       // Not `bytes.slice`: what Node lends is a Buffer, whose slice is no copy.
       this.held = new Uint8Array(extra);
-      this.held.set(from === 0 ? bytes : bytes.subarray(from));
-    } else {
-      const oldLength = old.length - this.heldStart;
-      const joined = new Uint8Array(oldLength + extra);
-      joined.set(this.heldStart === 0 ? old : old.subarray(this.heldStart));
-      joined.set(from === 0 ? bytes : bytes.subarray(from), oldLength);
-      this.held = joined;
+      this.held.set(added);
     }
     this.heldStart = 0;
-    if (!this.socketPaused && this.held.length >= this.server.limits.readAheadBytesMax) {
+    const { readAheadBytesMax, stalledReadAheadBytesMax } = this.server.limits;
+    const heldMax = this.readsFurther ? stalledReadAheadBytesMax : readAheadBytesMax;
+    if (!this.socketPaused && this.held.length >= heldMax) {
       this.socketPaused = true;
       this.socket!.pause();
+      if (this.bodyPaused || this.phase === Phase.Waiting) this.armLook();
     }
   }
 
@@ -359,11 +391,60 @@ export class Connection<State> implements DeadlineOwner {
       const start = bytes === noBytes ? 0 : this.heldStart;
       this.held = null;
       this.consume(bytes, start, true);
+      if (this.held !== bytes) this.giveBack(bytes);
     }
-    if (this.socketPaused && this.held === null && this.phase !== Phase.Closed) {
-      this.socketPaused = false;
-      this.socket!.resume();
+    if (this.held === null) {
+      this.readNoFurther();
+      if (this.socketPaused && this.phase !== Phase.Closed) {
+        this.socketPaused = false;
+        this.socket!.resume();
+      }
     }
+  }
+
+  /** What was held is used up, or copied elsewhere. */
+  private giveBack(bytes: Uint8Array): void {
+    if (!this.heldIsRead) return;
+    this.heldIsRead = false;
+    this.server.dropReads([bytes]);
+  }
+
+  private armLook(): void {
+    this.server.wheel.arm(this.readDeadline, stalledLookMs);
+  }
+
+  /**
+   * Whether a caller is still there whose socket has not been read for a while, because the handler
+   * takes no more of it (design rule 1). Of its reset some runtimes tell a paused socket only when
+   * it is written to; nothing is enough. Its FIN stands behind its bytes, and those may fill the
+   * window: only reading them tells, so that much more is read, of so many callers at a time.
+   */
+  private lookForCaller(): void {
+    if (!this.socketPaused) return;
+    const { server } = this;
+    const socket = this.socket!;
+    if (socket.queuedBytes === 0 && socket.writeLatin1('') === WriteStatus.Closed) return;
+    const { stalledReadAheadBytesMax, stalledReadersMax } = server.limits;
+    const heldBytes = this.held === null ? 0 : this.held.length - this.heldStart;
+    if (
+      this.readsFurther ||
+      this.phase === Phase.Tunnel ||
+      heldBytes >= stalledReadAheadBytesMax ||
+      server.stalledReaders >= stalledReadersMax
+    ) {
+      this.armLook();
+      return;
+    }
+    this.readsFurther = true;
+    server.stalledReaders++;
+    this.socketPaused = false;
+    socket.resume();
+  }
+
+  private readNoFurther(): void {
+    if (!this.readsFurther) return;
+    this.readsFurther = false;
+    this.server.stalledReaders--;
   }
 
   pauseBody(): void {
@@ -375,6 +456,7 @@ export class Connection<State> implements DeadlineOwner {
       this.socketPaused = true;
       this.socket!.pause();
     }
+    if (this.socketPaused) this.armLook();
   }
 
   resumeBody(): void {
@@ -400,6 +482,18 @@ export class Connection<State> implements DeadlineOwner {
   /** The end of a body needs no further byte, but the parser was not asked for it while paused. */
   private askForEnd(): void {
     if (this.held === null && !this.consuming) this.held = noBytes;
+  }
+
+  /** Whether the rest of the request is among the bytes that are held back. */
+  private holdsRest(): boolean {
+    const held = this.held ?? noBytes;
+    return this.parser.endsWithin(held, held === noBytes ? 0 : this.heldStart, held.length);
+  }
+
+  /** Whether a caller that half-closed behind a whole request may still await its response. */
+  private mayBeHalfClosed(): boolean {
+    const { allowHalfOpen } = this.server;
+    return allowHalfOpen === true || (allowHalfOpen === 'probe' && this.probeHalfClose());
   }
 
   /**
@@ -444,6 +538,11 @@ export class Connection<State> implements DeadlineOwner {
     if (!this.consuming) this.releaseToTunnel();
   }
 
+  endTunnel(exchange: Exchange<State>): void {
+    this.endExchange(exchange, null);
+    this.closeGracefully();
+  }
+
   private receivedTunnel(bytes: Uint8Array): void {
     if (this.held !== null || this.bodyPaused) this.hold(bytes, 0);
     else this.tunnel!.data(this.exchange!, bytes, 0, bytes.length);
@@ -453,7 +552,9 @@ export class Connection<State> implements DeadlineOwner {
     const bytes = this.held;
     if (bytes === null || this.bodyPaused) return;
     this.held = null;
+    this.readNoFurther();
     this.tunnel!.data(this.exchange!, bytes, this.heldStart, bytes.length);
+    if (this.held !== bytes) this.giveBack(bytes);
     if (this.socketPaused && !this.bodyPaused && this.held === null) {
       this.socketPaused = false;
       this.socket?.resume();
@@ -528,13 +629,14 @@ export class Connection<State> implements DeadlineOwner {
   }
 
   private nextRequest(): void {
-    if (this.closeAfter || (this.server.closingIdle && this.held === null)) {
+    if (this.closeAfter) {
       this.closeGracefully();
       return;
     }
+    const { wheel, timeouts, closing, closingIdleMs } = this.server;
     this.phase = Phase.Idle;
     this.parser.begin();
-    this.server.wheel.arm(this.readDeadline, this.server.timeouts.keepAliveTimeoutMs);
+    wheel.arm(this.readDeadline, closing ? closingIdleMs : timeouts.keepAliveTimeoutMs);
     if (!this.consuming) this.pump();
   }
 
@@ -569,7 +671,12 @@ export class Connection<State> implements DeadlineOwner {
     const exchange = this.exchange;
     const answered = exchange?.responseStarted ?? false;
     this.server.counters.protocolErrors++;
-    if (exchange !== null) this.endExchange(exchange, error);
+    if (exchange === null) this.server.refused(this, status, error);
+    else {
+      // Whoever hears of its end is to know what the caller was told.
+      if (!answered) exchange.status = status;
+      this.endExchange(exchange, error);
+    }
     if (this.phase === Phase.Closed) return;
     if (answered) {
       // Answers to earlier requests may still be gathered with what was written of this one.
@@ -646,21 +753,39 @@ export class Connection<State> implements DeadlineOwner {
     return this.parser.head.upgrade;
   }
 
-  /** Server shutdown: closes now if nothing is under way. */
+  /** Server shutdown: what is idle now is given `closingIdleMs`. */
+  closeSoonIfIdle(): void {
+    if (this.phase !== Phase.Idle || this.held !== null) return;
+    this.server.wheel.arm(this.readDeadline, this.server.closingIdleMs);
+  }
+
+  /** Closes if nothing is under way. */
   closeIfIdle(): void {
     if (this.phase === Phase.Idle && this.held === null) this.closeGracefully();
   }
 
   private readLate(): void {
+    if (this.bodyPaused || this.phase === Phase.Waiting) {
+      this.lookForCaller();
+      return;
+    }
     switch (this.phase) {
       case Phase.Idle:
-        this.closeGracefully();
+        this.server.closeUnlessRead(this);
         break;
       case Phase.Head:
-        this.fail(408, new OnehopError('REQUEST_TIMEOUT', 'the request head is incomplete'));
+        this.fail(
+          408,
+          new OnehopError('REQUEST_TIMEOUT', 'the request head is incomplete', {
+            phase: 'request',
+          }),
+        );
         break;
       case Phase.Body:
-        this.fail(408, new OnehopError('REQUEST_TIMEOUT', 'the request body stopped'));
+        this.fail(
+          408,
+          new OnehopError('REQUEST_TIMEOUT', 'the request body stopped', { phase: 'request' }),
+        );
         break;
       case Phase.Lingering:
         // Our own answer may still be on its way to a slow reader: the write deadline judges that.
@@ -674,7 +799,7 @@ export class Connection<State> implements DeadlineOwner {
         this.closeGracefully();
         break;
       default:
-        break; // waiting for our own handler is not the caller's fault
+        break;
     }
   }
 
@@ -717,4 +842,24 @@ export class Connection<State> implements DeadlineOwner {
     }
     this.destroy(true);
   }
+}
+
+/** Shorter reads are copied where they have to wait. */
+const keptReadBytesMin = 16 * 1024;
+
+/** Room for so many more bytes at most is made when held bytes grow. */
+const roomBytesMax = 256 * 1024;
+
+/**
+ * `length` bytes that begin with `old` from `start` on: behind it in its own buffer where that has
+ * room, else in a new one with some, so that many small pieces are not copied again and again.
+ */
+function withRoom(old: Uint8Array, start: number, length: number): Uint8Array {
+  const { buffer } = old;
+  const at = old.byteOffset + start;
+  if (buffer.byteLength - at >= length) return new Uint8Array(buffer, at, length);
+  const roomy = new ArrayBuffer(length + Math.min(length, roomBytesMax));
+  const joined = new Uint8Array(roomy, 0, length);
+  joined.set(start === 0 ? old : old.subarray(start));
+  return joined;
 }

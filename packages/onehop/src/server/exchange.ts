@@ -13,6 +13,7 @@ import {
 import { WriteStatus } from '../transport/index.ts';
 import type { Connection } from './connection.ts';
 import { noFields } from './field-block.ts';
+import type { KeptReply } from './kept-reply.ts';
 import type { TunnelHandler } from './types.ts';
 
 /** Length argument for a body whose size is not known yet. */
@@ -43,6 +44,17 @@ function isHeadMethod(head: RequestHead): boolean {
  * Not for the handler: the methods of the server on it, which the connection calls.
  */
 export class Exchange<State> {
+  // What each write of the response looks at comes first, side by side.
+  private readonly connection: Connection<State>;
+  /** `onFinish` is due or was called. */
+  finished = false;
+  responseEnded = false;
+  private chunkOpen = false;
+  /** Bytes of the response body so far, without framing. */
+  responseBytes = 0;
+  private framing: Framing = Framing.None;
+  private left = 0;
+
   /** The handler's own slot; dies with the exchange. */
   state: State | undefined = undefined;
   /** HEAD: the response says what GET would, without a body. */
@@ -50,27 +62,18 @@ export class Exchange<State> {
   readonly versionMinor: number;
   /** Bytes of the request body so far, without framing. */
   requestBytes = 0;
-  /** Bytes of the response body so far, without framing. */
-  responseBytes = 0;
   /** Status of the response; 0 before it has begun. */
   status = 0;
   /** The request was read to its end. */
   requestEnded = false;
   /** The final response head was written. */
   responseStarted = false;
-  responseEnded = false;
-  /** `onFinish` is due or was called. */
-  finished = false;
   /** The caller waits for 100 before it sends its body, and it was not sent. */
   continueNeeded: boolean;
   /** For the server: `onRequest` is running, so the borrowed head is valid. */
   headReadable = true;
 
-  private readonly connection: Connection<State>;
   private head: RequestHead;
-  private framing: Framing = Framing.None;
-  private left = 0;
-  private chunkOpen = false;
 
   constructor(connection: Connection<State>, head: RequestHead) {
     this.connection = connection;
@@ -214,16 +217,55 @@ export class Exchange<State> {
    * {@link start} with a head under construction, for whoever copies fields of another head: the
    * writer is past `beginResponse(status)` and its fields, and is ended in here with the framing
    * that fits this caller. A field the writer refused makes this throw ARGUMENT_INVALID before
-   * anything is sent. `hasDate`: the fields bring their own Date.
+   * anything is sent. `hasDate`: the fields bring their own Date. `kept` takes the head for
+   * {@link startAgain}, `slot` being the value in it that differs.
    */
   startHead(
     status: number,
     writer: HeadWriter,
     contentLength: number,
     hasDate = false,
+    kept: KeptReply | null = null,
+    slot = '',
   ): WriteStatus {
     if (!this.writable || this.responseStarted) return WriteStatus.Closed;
-    return this.connection.writeLatin1(this.endHead(status, writer, contentLength, hasDate));
+    const text = this.endHead(status, writer, contentLength, hasDate);
+    if (kept !== null && !this.connection.closesAfter) {
+      kept.status = status;
+      kept.framing = this.framing;
+      kept.contentLength = contentLength;
+      kept.isHead = this.isHead;
+      kept.versionMinor = this.versionMinor;
+      kept.date = hasDate ? '' : this.connection.server.date.line;
+      kept.keep(text, slot);
+    }
+    return this.connection.writeLatin1(text);
+  }
+
+  /**
+   * {@link startHead} with the head that was kept, `slot` in its place. False when it does not fit
+   * this exchange; then nothing has begun. The connection must be corked. Whether the socket is full
+   * is told by {@link uncork}.
+   */
+  startAgain(kept: KeptReply, slot: string): boolean {
+    const { connection } = this;
+    if (
+      !this.writable ||
+      this.responseStarted ||
+      !kept.fits(this, slot, connection.server.date.line) ||
+      connection.closesAfter ||
+      !connection.mayKeepAlive(this, false)
+    ) {
+      return false;
+    }
+    this.status = kept.status;
+    this.responseStarted = true;
+    this.framing = kept.framing;
+    this.left = kept.contentLength;
+    const head = kept.head!;
+    head.fill(slot);
+    connection.write(head.bytes, 0, head.bytes.length);
+    return true;
   }
 
   /** {@link startHead} and the first {@link write} in one system call. */
@@ -270,25 +312,6 @@ export class Exchange<State> {
   }
 
   /**
-   * {@link start} and the first {@link write} in one system call where the transport can.
-   */
-  startWith(
-    status: number,
-    fields: FieldBlock,
-    contentLength: number,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-  ): WriteStatus {
-    if (!this.writable || this.responseStarted) return WriteStatus.Closed;
-    const socket = this.connection.socket!;
-    socket.cork();
-    this.connection.writeLatin1(this.makeHead(status, fields, contentLength, false));
-    this.write(bytes, start, end);
-    return this.connection.wrote(socket.uncork());
-  }
-
-  /**
    * Sends body bytes. `Queued`: stop until `onDrain`; the range must then stay unchanged until it.
    * More than the announced Content-Length is a bug of the caller and throws INTERNAL.
    */
@@ -320,6 +343,29 @@ export class Exchange<State> {
         this.responseBytes += length;
         return this.connection.write(bytes, start, end);
     }
+  }
+
+  /** Whether {@link writeChunks} may be used: the response is under way and its body is chunked. */
+  get takesChunks(): boolean {
+    return this.writable && this.framing === Framing.Chunked && this.connection.tunnel === null;
+  }
+
+  /**
+   * Sends `bytes[start, end)`, whole chunks with their framing that hold `dataBytes` of data, none of
+   * them the last (RFC 9112 section 7.1), as they are. Only where {@link takesChunks}; the caller
+   * answers for their being well-formed.
+   */
+  writeChunks(bytes: Uint8Array, start: number, end: number, dataBytes: number): WriteStatus {
+    if (!this.writable) return WriteStatus.Closed;
+    const { connection } = this;
+    this.responseBytes += dataBytes;
+    if (!this.chunkOpen) return connection.write(bytes, start, end);
+    this.chunkOpen = false;
+    const socket = connection.socket!;
+    socket.cork();
+    connection.writeLatin1('\r\n');
+    connection.write(bytes, start, end);
+    return connection.wrote(socket.uncork());
   }
 
   /**
@@ -375,6 +421,14 @@ export class Exchange<State> {
    */
   abort(error: OnehopError = new OnehopError('ABORTED', 'the response was given up')): void {
     if (!this.finished) this.connection.cut(this, error);
+  }
+
+  /**
+   * Ends a connection that was handed over: what was written is still delivered, and a caller that
+   * does not close its side is cut off after a while.
+   */
+  endTunnel(): void {
+    if (!this.finished) this.connection.endTunnel(this);
   }
 
   /** Until {@link uncork} what is written is gathered, to leave in as few system calls as possible. */

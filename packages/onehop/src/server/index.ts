@@ -1,6 +1,7 @@
 /** The downstream half: listeners, connections and exchanges over HTTP/1.1. */
 export { Exchange, unknownLength } from './exchange.ts';
 export { fieldBlock, noFields } from './field-block.ts';
+export { KeptReply } from './kept-reply.ts';
 export {
   createServer,
   defaultServerLimits,
@@ -8,6 +9,7 @@ export {
   type Server,
 } from './server.ts';
 export type {
+  Refusal,
   ServerCounters,
   ServerHandler,
   ServerLimits,

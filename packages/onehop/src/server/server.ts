@@ -38,8 +38,11 @@ export const defaultServerLimits: ServerLimits = {
   bodyBytesMax: defaults.bodyBytesMax,
   connectionsMax: 65_536,
   connectionsPerAddressMax: defaults.connectionsPerAddressMax,
+  connectionsPerAddressStatus: 503,
   requestsPerConnectionMax: defaults.requestsPerConnectionMax,
   readAheadBytesMax: defaults.relayBufferBytesMax,
+  stalledReadAheadBytesMax: defaults.stalledReadAheadBytesMax,
+  stalledReadersMax: defaults.stalledReadersMax,
   lingerBytesMax: defaults.lingerBytesMax,
 };
 
@@ -54,7 +57,18 @@ export const defaultServerTimeouts: ServerTimeouts = {
   lingerTimeoutMs: defaults.lingerTimeoutMs,
 };
 
-const busyReply = errorReplyOfStatus(503);
+/** Refused connections that may linger at a time; more are reset, and their 503 may be lost. */
+const refusedOpenMax = 256;
+const refusedOpenMin = 16;
+
+/** A turn reads a thousand sockets or so; this often it is looked whether another brings more. */
+const lookTurnsMax = 8;
+
+interface LateConnection<State> {
+  readonly connection: Connection<State>;
+  /** How many it had brought by then. */
+  readonly requests: number;
+}
 
 /** What connections and exchanges share; internal to `server/`. */
 export class ServerCore<State> {
@@ -73,6 +87,8 @@ export class ServerCore<State> {
     connectionsOpened: 0,
     connectionsOpen: 0,
     connectionsRefused: 0,
+    connectionsRefusedPerAddress: 0,
+    connectionsRefusedClosing: 0,
     requests: 0,
     exchangesOpen: 0,
     aborts: 0,
@@ -82,18 +98,30 @@ export class ServerCore<State> {
   };
   /** Every response from now on says `Connection: close`. */
   closing = false;
-  /** Connections without an exchange are closed. */
-  closingIdle = false;
+  /** No listener is left: whoever still comes is turned away. */
+  refusing = false;
+  /** How long a connection may be idle once `closing`: it was not told, and may be sending. */
+  closingIdleMs = 0;
   readonly connections: Connection<State>[] = [];
   onEmpty: (() => void) | null = null;
+  /** Connections that read ahead further than others; see `stalledReadersMax`. */
+  stalledReaders = 0;
+  /** Refused connections that have not ended yet; part of `connectionsOpen`. */
+  private refusedOpen = 0;
   private readonly perAddress = new Map<string, number>();
+  /** Idle connections whose time is over, unless their next request is here already. */
+  private late: LateConnection<State>[] = [];
+  private readonly turn: () => Promise<void>;
+  readonly dropReads: Transport['dropReads'];
 
   constructor(options: ServerOptions<State>, transport: Transport) {
     this.handler = options.handler;
     this.limits = { ...defaultServerLimits, ...options.limits };
     this.timeouts = { ...defaultServerTimeouts, ...options.timeouts };
     this.parserLimits = { ...requestLimits, ...pickParserLimits(this.limits) };
-    this.wheel = new DeadlineWheel(transport.clock);
+    this.wheel = options.wheel ?? new DeadlineWheel(transport.clock);
+    this.turn = transport.turn;
+    this.dropReads = transport.dropReads;
     this.date = new DateField(this.wheel);
     this.allowHalfOpen = options.allowHalfOpen ?? false;
     this.autoContinue = options.autoContinue ?? true;
@@ -110,17 +138,14 @@ export class ServerCore<State> {
     // Callers on a Unix socket have no address to be told apart by.
     const ofAddress = address === '' ? 0 : (this.perAddress.get(address) ?? 0) + 1;
     counters.connectionsOpened++;
-    if (
-      this.closing ||
-      counters.connectionsOpen >= limits.connectionsMax ||
-      ofAddress > limits.connectionsPerAddressMax
-    ) {
+    // Those that were refused and linger are no places taken, or a flood would keep itself out.
+    const full = counters.connectionsOpen - this.refusedOpen >= limits.connectionsMax;
+    if (this.refusing || full || ofAddress > limits.connectionsPerAddressMax) {
       counters.connectionsRefused++;
-      connection.socket = socket;
-      counters.connectionsOpen++;
-      connection.slot = this.connections.push(connection) - 1;
-      connection.write(busyReply, 0, busyReply.length);
-      connection.closeGracefully();
+      const ofItsOwn = !this.refusing && !full;
+      if (this.refusing) counters.connectionsRefusedClosing++;
+      else if (ofItsOwn) counters.connectionsRefusedPerAddress++;
+      this.refuse(connection, socket, ofItsOwn ? limits.connectionsPerAddressStatus : 503);
       return;
     }
     if (ofAddress > 0) this.perAddress.set(address, ofAddress);
@@ -128,6 +153,27 @@ export class ServerCore<State> {
     counters.connectionsOpen++;
     connection.slot = this.connections.push(connection) - 1;
     connection.opened(socket);
+  }
+
+  /** 503 or 429; lingers so that the caller can read it, unless too many do already. */
+  private refuse(
+    connection: Connection<State>,
+    socket: Socket<Connection<State>>,
+    status: number,
+  ): void {
+    connection.socket = socket;
+    connection.refused = true;
+    this.refusedOpen++;
+    this.counters.connectionsOpen++;
+    connection.slot = this.connections.push(connection) - 1;
+    const lingering = Math.ceil(this.limits.connectionsMax / 4);
+    if (this.refusedOpen > Math.min(refusedOpenMax, Math.max(refusedOpenMin, lingering))) {
+      connection.destroy(true);
+      return;
+    }
+    const reply = errorReplyOfStatus(status);
+    connection.write(reply, 0, reply.length);
+    connection.closeGracefully();
   }
 
   /** The connection is gone. */
@@ -140,6 +186,7 @@ export class ServerCore<State> {
     }
     connection.slot = -1;
     this.counters.connectionsOpen--;
+    if (connection.refused) this.refusedOpen--;
     const address = connection.countedAddress;
     if (address !== '') {
       const count = this.perAddress.get(address)! - 1;
@@ -147,6 +194,39 @@ export class ServerCore<State> {
       else this.perAddress.set(address, count);
     }
     if (this.connections.length === 0) this.onEmpty?.();
+  }
+
+  /** Closes an idle connection if it is still idle when what had arrived by now was read. */
+  closeUnlessRead(connection: Connection<State>): void {
+    const { requests } = connection;
+    if (this.late.push({ connection, requests }) === 1) void this.closeLate();
+  }
+
+  private async closeLate(): Promise<void> {
+    const { counters } = this;
+    for (let turns = 0; turns < lookTurnsMax; turns++) {
+      const { bytesIn } = counters;
+      await this.turn();
+      if (counters.bytesIn === bytesIn) break;
+    }
+    const { late } = this;
+    this.late = [];
+    for (const { connection, requests } of late) {
+      if (connection.requests === requests) connection.closeIfIdle();
+    }
+  }
+
+  /** A request was answered before it became an exchange. */
+  refused(connection: Connection<State>, status: number, error: OnehopError): void {
+    if (this.handler.onRefused === undefined) return;
+    const { parser, socket } = connection;
+    const { method, target } = parser.requestLine();
+    const { remoteAddress } = socket!;
+    try {
+      this.handler.onRefused({ status, error, remoteAddress, method, target });
+    } catch (thrown) {
+      this.report(thrown, null);
+    }
   }
 
   callDrain(exchange: Exchange<State>): void {
@@ -206,9 +286,10 @@ export interface Server {
   listen(options: ListenOptions): Promise<Listener>;
   /**
    * Stops accepting, closes idle connections, lets open exchanges end for up to `drainMs`, then
-   * cuts what is left. Resolves when every connection is gone. With `idleMs` (default 0) idle
-   * connections may bring one more request in that time, answered with `Connection: close`: a
-   * request that is on its way while the connection closes would be lost.
+   * cuts what is left. Resolves when every connection is gone. A connection that is idle, or becomes
+   * so after a response that could not say `Connection: close` any more, may bring one more request
+   * within `idleMs` (default 0), which is answered with it: a request that is on its way while the
+   * connection closes would be lost. What has arrived by then is answered in any case.
    */
   close(options?: { drainMs?: number; idleMs?: number }): Promise<void>;
   /** Calls `visit` with every open exchange. */
@@ -229,10 +310,13 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
   const handlers: SocketHandlers<Connection<State>> = {
     open: (socket) => core.admit(socket.state, socket),
     data(socket, bytes) {
+      core.wheel.beginTurn();
       try {
         socket.state.received(bytes);
       } catch (error) {
         failed(socket.state, error);
+      } finally {
+        core.wheel.endTurn();
       }
     },
     drain(socket) {
@@ -254,24 +338,29 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
   let closed: Promise<void> | null = null;
 
   async function shutDown(drainMs: number, idleMs: number): Promise<void> {
-    core.closing = true;
-    const freed = listeners.map((listener) => listener.close());
-    const closeIdle = (): void => {
-      core.closingIdle = true;
-      for (const connection of [...core.connections]) connection.closeIfIdle();
+    // Counted from here: a storm of new connections may hold up the closing of the ports.
+    let over = false;
+    const cut = (): void => {
+      over = true;
+      for (const connection of [...core.connections]) connection.destroy(false);
     };
-    if (idleMs > 0) transport.clock.setTimer(closeIdle, Math.min(idleMs, drainMs));
-    else closeIdle();
+    const cutting = transport.clock.setTimer(cut, drainMs);
+    // Whoever is told to close connects again: told before the port is closed, they keep it from
+    // ever being empty, and those in its queue are reset.
+    await Promise.all(listeners.map((listener) => listener.close()));
+    core.closing = true;
+    core.closingIdleMs = Math.min(idleMs, core.timeouts.keepAliveTimeoutMs);
+    // Its last few, taken while it closed, are served like the others.
+    core.refusing = true;
+    for (const connection of core.connections) connection.closeSoonIfIdle();
     if (core.connections.length > 0) {
       await new Promise<void>((resolve) => {
         core.onEmpty = resolve;
-        transport.clock.setTimer(() => {
-          for (const connection of [...core.connections]) connection.destroy(false);
-        }, drainMs);
+        if (over) transport.clock.setTimer(cut, 0);
       });
     }
+    transport.clock.clearTimer(cutting);
     core.date.close();
-    await Promise.all(freed);
   }
 
   return {

@@ -1,5 +1,5 @@
 /** What the users of `server/` provide and may set. */
-import type { OnehopError } from '../core/index.ts';
+import type { DeadlineWheel, OnehopError } from '../core/index.ts';
 import type { Transport } from '../transport/index.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -26,8 +26,22 @@ export interface ServerHandler<State> {
   onAbort?(exchange: Exchange<State>, error: OnehopError): void;
   /** Exactly once and last, well or badly. Release what the exchange holds. */
   onFinish?(exchange: Exchange<State>): void;
+  /** A request was answered by the server itself, before it was one for {@link onRequest}. */
+  onRefused?(refusal: Refusal): void;
   /** A callback of this object threw, or `Exchange` was misused: a bug to report. */
   onError?(error: unknown, exchange: Exchange<State> | null): void;
+}
+
+/** A request that never became an exchange: malformed, too large or too slow in its head. */
+export interface Refusal {
+  /** What it was answered with. */
+  readonly status: number;
+  /** ABORTED: the caller left within the head. */
+  readonly error: OnehopError;
+  readonly remoteAddress: string;
+  /** As received, where it was read that far; else empty. */
+  readonly method: string;
+  readonly target: string;
 }
 
 /** Callbacks of a connection that was handed over by {@link Exchange.upgrade}. */
@@ -55,12 +69,18 @@ export interface ServerLimits {
   bodyBytesMax: number;
   /** Open connections; beyond it a connection gets 503 and is closed. */
   connectionsMax: number;
-  /** Open connections of one address. Breach: 503. */
+  /** Open connections of one address. Breach: {@link connectionsPerAddressStatus}. */
   connectionsPerAddressMax: number;
+  /** 503, or 429: it is the address that has too many. Default 503. */
+  connectionsPerAddressStatus: number;
   /** Exchanges on one connection; the last response says `Connection: close`. */
   requestsPerConnectionMax: number;
   /** Pipelined or paused bytes kept for one connection; then its socket is paused. */
   readAheadBytesMax: number;
+  /** The same once a caller was held up for a second, so that its FIN is heard behind its bytes. */
+  stalledReadAheadBytesMax: number;
+  /** Callers at a time that may be read so far ahead. */
+  stalledReadersMax: number;
   /** Bytes of an unwanted request body that are read and dropped to keep the connection. */
   lingerBytesMax: number;
 }
@@ -88,6 +108,8 @@ export interface ServerOptions<State> {
   handler: ServerHandler<State>;
   /** Default: the transport of the runtime. */
   transport?: Transport;
+  /** Default: one of its own, on the clock of the transport. */
+  wheel?: DeadlineWheel;
   limits?: Partial<ServerLimits>;
   timeouts?: Partial<ServerTimeouts>;
   /**
@@ -106,8 +128,12 @@ export interface ServerOptions<State> {
 export interface ServerCounters {
   connectionsOpened: number;
   connectionsOpen: number;
-  /** Closed at once because of `connectionsMax` or `connectionsPerAddressMax`. */
+  /** Closed at once: because of a limit, or because the server shuts down. */
   connectionsRefused: number;
+  /** Those of them that were refused for `connectionsPerAddressMax`. */
+  connectionsRefusedPerAddress: number;
+  /** Those of them that came while the server shut down. */
+  connectionsRefusedClosing: number;
   requests: number;
   exchangesOpen: number;
   /** Exchanges that ended by `onAbort`. */

@@ -138,8 +138,8 @@ export const METRICS = {
   onehop_downstream_connections: gauge('', 'Open connections of callers.'),
   onehop_downstream_connections_total: counter('', 'Connections of callers accepted.'),
   onehop_downstream_connections_refused_total: counter(
-    '',
-    'Connections refused for limits.connections or limits.connectionsPerAddress.',
+    'reason',
+    'Connections answered with 503 or 429 at once: for limits.connections, for connectionsPerAddress, while draining.',
   ),
   onehop_downstream_bytes_total: counter(
     'direction',
@@ -161,6 +161,10 @@ export const METRICS = {
   onehop_access_log_dropped_total: counter('', 'Access log lines lost because the log was slow.'),
   process_resident_memory_bytes: gauge('', 'Memory in use, over all workers.'),
   process_cpu_seconds_total: counter('', 'CPU time used, over all workers.'),
+  process_active_resources: gauge(
+    '',
+    'Sockets, timers and other handles that the runtime counts as open, over all workers (Node).',
+  ),
   process_open_fds: gauge('', 'Open file descriptors, over all workers (Linux).'),
   process_max_fds: gauge('', 'Most file descriptors one process may open (Linux).', 'min'),
 } as const satisfies Record<string, MetricSpec>;

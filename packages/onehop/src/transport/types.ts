@@ -36,8 +36,16 @@ export interface Socket<State> {
   readonly remoteAddress: string;
   /** Protocol agreed by ALPN; empty without TLS. */
   readonly alpnProtocol: string;
-  /** What `data` was given is never written to again: views of it may be kept instead of copies. */
+  /**
+   * What `data` was given is never written to again: views of it may be kept instead of copies, if
+   * `keepRead` is called within `data`. The same for every socket of a transport.
+   */
   readonly keepsReads: boolean;
+  /**
+   * Within `data`: views of its bytes are kept beyond the call, so they must not be freed after it.
+   * Only where {@link keepsReads} holds.
+   */
+  keepRead(): void;
   /**
    * Sends `bytes[start, end)`. The transport owns the range until `drain` (or, for `Flushed`, not
    * beyond the call): do not overwrite it while it is queued. Bytes borrowed in `data` may be passed
@@ -46,7 +54,10 @@ export interface Socket<State> {
   write(bytes: Uint8Array, start: number, end: number): WriteStatus;
   /** Sends a string of code points 0-255, one byte each: heads and small bodies in one call. */
   writeLatin1(text: string): WriteStatus;
-  /** Between `cork` and `uncork` writes are gathered and leave in as few system calls as possible. */
+  /**
+   * Between `cork` and `uncork` writes are gathered and leave in as few system calls as possible.
+   * Pieces of up to 16 KB are copied: their bytes may be changed as soon as `write` returns.
+   */
   cork(): void;
   uncork(): WriteStatus;
   /** Stops `data` (and with it `end`) until `resume`. */
@@ -59,6 +70,13 @@ export interface Socket<State> {
    */
   readInto(bytes: Uint8Array, start: number): boolean;
   resume(): void;
+  /**
+   * Begins the TLS handshake that `ConnectOptions.laterTls` describes on the open connection. `open`
+   * comes a second time when it is done; else `close` with TLS_FAILED, as for a connect that failed.
+   * Nothing may be queued, and no byte of the peer may have been read beyond the plain part. May be
+   * called within `data`.
+   */
+  startTls(): void;
   /** Half-closes after the send queue is flushed. */
   end(): void;
   /**
@@ -90,6 +108,8 @@ export interface ConnectOptions {
   /** Path of a Unix socket, instead of host and port. */
   path?: string;
   tls?: TlsOptions;
+  /** TLS that begins only when `startTls` is called, behind a proxy's answer to CONNECT. */
+  laterTls?: TlsOptions;
   /**
    * Send queue limit; a write that would make the queue longer destroys the socket with
    * SEND_QUEUE_FULL. A write into an empty queue is always taken, however big: its memory is the
@@ -107,6 +127,8 @@ export interface ListenOptions {
   backlog?: number;
   /** Share the port with other processes that say so too. Default false: the bind is exclusive. */
   reusePort?: boolean;
+  /** A bound socket that was inherited, see `holdAddress`; `host` and `port` say where. Bun only. */
+  descriptor?: number;
   sendQueueBytesMax?: number;
 }
 
@@ -124,6 +146,22 @@ export interface Listener {
 export interface Transport {
   readonly name: 'node' | 'bun' | 'sim';
   readonly clock: Clock;
+  /**
+   * Resolves after a whole turn of the event loop: what had arrived at open sockets by now was read,
+   * as far as one turn reads. Who decides by a timer that nothing came asks this first: timers run
+   * before reads, so after a stall what came in time may not have been looked at.
+   */
+  turn(): Promise<void>;
+  /** Uninitialized memory of its own for a body that is to be handed over. */
+  bodyBuffer(byteLength: number): Buffer;
+  /**
+   * Joins views of reads that were kept (`keepRead`) into bytes with a buffer of their own, and gives
+   * the reads back: their memory may be freed at once, so no view of them may be used again. Not within
+   * the `data` call that brought one of them.
+   */
+  joinReads(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer>;
+  /** Gives back kept reads, or what `joinReads` made, without looking at them again. As above. */
+  dropReads(pieces: readonly Uint8Array[]): void;
   /**
    * Starts connecting and returns at once; `open` or `close(error)` follows, never synchronously.
    * Errors: CONNECT_REFUSED, CONNECT_FAILED, RESOLVE_FAILED, TLS_FAILED. There is no timer in here:

@@ -41,6 +41,7 @@ function byConnections(analysis: StudyAnalysis): CellAnalysis[] {
   return [...best.values()].sort((a, b) => a.cell.connections - b.cell.connections);
 }
 
+/** Clients with at least two points: one alone is no line, and the league table has it. */
 function seriesOf(
   analysis: StudyAnalysis,
   cells: readonly CellAnalysis[],
@@ -56,7 +57,7 @@ function seriesOf(
         return summary === undefined ? [] : [point(summary, cell)];
       }),
     }))
-    .filter(({ points }) => points.length > 0)
+    .filter(({ points }) => points.length > 1)
     .sort((a, b) => (order.get(a.entry.id) ?? 999) - (order.get(b.entry.id) ?? 999));
 }
 
@@ -67,12 +68,14 @@ const connectionsOf = (cells: readonly CellAnalysis[]) => [
 const fewConnections = (cells: readonly CellAnalysis[]) =>
   `the study has ${cells.length === 0 ? 'no' : 'only one'} connection count without added latency; run it with several, for example -c 2,10,50,200`;
 
+const alone = 'no client was measured at more than one connection count';
+
 /** Requests/s over connections, one panel per client with its interval over rounds. */
 export function rpsOverConnections(analysis: StudyAnalysis, input: ChartInput): Chart {
   const base = {
     id: 'rps-connections',
     title: 'Requests per second as connections grow',
-    note: 'Median over rounds; the band is its interval. The other clients are drawn faintly behind. More is better; same scale in every panel.',
+    note: 'Median over rounds; the band is its interval. The other clients are drawn faintly behind. More is better; same scale in every panel. Clients measured at one connection count only are left out.',
   };
   const cells = byConnections(analysis);
   if (connectionsOf(cells).length < 2) return absentChart(base, fewConnections(cells), input);
@@ -82,6 +85,7 @@ export function rpsOverConnections(analysis: StudyAnalysis, input: ChartInput): 
     interval: rps.interval,
     tip: `${cell.id}: ${number(rps.value)}/s${rps.interval ? ` (${span(rps.interval)})` : ''}`,
   }));
+  if (series.length === 0) return absentChart(base, alone, input);
   const drawn = panels(base.id, series, input, {
     xLabel: 'connections, log scale',
     yLabel: 'Requests/s',
@@ -128,6 +132,7 @@ export function studyPlot(
       tip: `${cell.id}: ${number(y)}${what === 'latency' ? ' ms' : '/s'}`,
     };
   });
+  if (series.length === 0) return absentChart(base, alone, input);
   const drawn = manyLines(
     series.map(({ entry, points }) => ({ name: entry.id, points })),
     input,

@@ -33,14 +33,14 @@ export function runOrder(analysis: StudyAnalysis, input: ChartInput): Chart {
   const dots: Dot[] = [];
   for (const cell of results.cells) {
     for (const { id } of results.entries) {
-      const runs = figures.runs(cell.id, id).filter((run) => (run.api?.cpuPerRequestUs ?? 0) > 0);
-      const centre = geometricMean(runs.map((run) => run.api!.cpuPerRequestUs));
+      const runs = figures.runs(cell.id, id).filter((run) => (figures.cpuUs(run) ?? 0) > 0);
+      const centre = geometricMean(runs.map((run) => figures.cpuUs(run)!));
       for (const run of runs) {
         dots.push({
           order: run.order,
           round: run.round,
           entry: id,
-          relative: run.api!.cpuPerRequestUs / centre,
+          relative: figures.cpuUs(run)! / centre,
         });
       }
     }

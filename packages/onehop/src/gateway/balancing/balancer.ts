@@ -4,7 +4,6 @@
  * exchange; it allocates nothing.
  */
 import type { UpstreamConfig } from '../config/schema.ts';
-import { hashText } from './hash.ts';
 import type { Target } from './target.ts';
 
 export interface PickContext {
@@ -153,13 +152,6 @@ class PowerOfTwo extends Base {
  * passes the key on to the next in its order.
  */
 class KeyHash extends Base {
-  readonly #seeds: number[];
-
-  constructor(targets: readonly Target[], options: BalancerOptions) {
-    super(targets, options);
-    this.#seeds = targets.map((target) => hashText(target.label));
-  }
-
   pick(context: PickContext): Target | null {
     const within = this.#best(context, this.#bound(context));
     return within ?? this.#best(context, Number.POSITIVE_INFINITY);
@@ -184,7 +176,7 @@ class KeyHash extends Base {
       const target = this.targets[index]!;
       if (!this.canTake(index, context) || target.pending >= bound) continue;
       // -weight / ln(u), u uniform in (0, 1) from key and target.
-      const mixed = mix(context.keyHash ^ this.#seeds[index]!);
+      const mixed = mix(context.keyHash ^ target.seed);
       const score = -target.weight / Math.log((mixed + 0.5) / 0x1_0000_0000);
       if (score > bestScore) {
         best = target;
@@ -211,7 +203,7 @@ const POLICIES = {
   hash: KeyHash,
 } as const satisfies Record<UpstreamConfig['balance'], unknown>;
 
-/** Compiles the policy of an upstream. `targets` is shared with health and metrics. */
+/** Compiles the policy of an upstream. `targets` is shared with health and metrics, and may grow. */
 export function createBalancer(
   policy: UpstreamConfig['balance'],
   targets: readonly Target[],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkConfig } from '../config/load.ts';
 import { type Balancer, createBalancer, type PickContext, triedBit } from './balancer.ts';
-import { Breaker, BreakerState } from './breaker.ts';
+import { Breaker, BreakerState, Pass } from './breaker.ts';
 import { hashText } from './hash.ts';
 import { Target } from './target.ts';
 
@@ -171,24 +171,24 @@ test('failures in a row eject, longer each time, but never the last one standing
 
 test('the breaker opens on a share of errors, probes one at a time and closes again', () => {
   const breaker = new Breaker({ errorShare: 0.5, requestsMin: 10, windowMs: 1000, openForMs: 500 });
-  for (let i = 0; i < 9; i++) breaker.onResult(false, 0);
-  assert.equal(breaker.tryPass(0), true);
-  breaker.onResult(false, 0);
+  for (let i = 0; i < 9; i++) breaker.onResult(false, 0, false);
+  assert.equal(breaker.tryPass(0), Pass.Yes);
+  breaker.onResult(false, 0, false);
   assert.equal(breaker.state, BreakerState.Open);
-  assert.equal(breaker.tryPass(100), false);
+  assert.equal(breaker.tryPass(100), Pass.No);
   assert.equal(breaker.retryAfterMs(100), 400);
-  assert.equal(breaker.tryPass(500), true);
-  assert.equal(breaker.tryPass(500), false);
-  breaker.onCancelled();
-  assert.equal(breaker.tryPass(501), true);
-  breaker.onResult(false, 501);
-  assert.equal(breaker.tryPass(900), false);
-  assert.equal(breaker.tryPass(1001), true);
-  breaker.onResult(true, 1001);
+  assert.equal(breaker.tryPass(500), Pass.Probe);
+  assert.equal(breaker.tryPass(500), Pass.No);
+  breaker.onProbeCancelled();
+  assert.equal(breaker.tryPass(501), Pass.Probe);
+  breaker.onResult(false, 501, true);
+  assert.equal(breaker.tryPass(900), Pass.No);
+  assert.equal(breaker.tryPass(1001), Pass.Probe);
+  breaker.onResult(true, 1001, true);
   assert.equal(breaker.state, BreakerState.Closed);
   // Old failures are forgotten: nine more within the window do not open it.
-  for (let i = 0; i < 9; i++) breaker.onResult(false, 1002);
+  for (let i = 0; i < 9; i++) breaker.onResult(false, 1002, false);
   assert.equal(breaker.state, BreakerState.Closed);
-  for (let i = 0; i < 5; i++) breaker.onResult(false, 9000);
+  for (let i = 0; i < 5; i++) breaker.onResult(false, 9000, false);
   assert.equal(breaker.state, BreakerState.Closed);
 });

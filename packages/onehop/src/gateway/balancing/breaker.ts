@@ -11,6 +11,10 @@ export interface BreakerRules {
 
 const SLOTS = 10;
 
+/** Answer of {@link Breaker.tryPass}: a probe is the one exchange that a half-open breaker waits for. */
+export const Pass = { No: 0, Yes: 1, Probe: 2 } as const;
+export type Pass = (typeof Pass)[keyof typeof Pass];
+
 export const BreakerState = { Closed: 0, Open: 1, HalfOpen: 2 } as const;
 export type BreakerState = (typeof BreakerState)[keyof typeof BreakerState];
 
@@ -36,16 +40,16 @@ export class Breaker {
   }
 
   /** Whether an exchange may start now. A half-open breaker lets one through at a time. */
-  tryPass(nowMs: number): boolean {
-    if (this.#state === BreakerState.Closed) return true;
+  tryPass(nowMs: number): Pass {
+    if (this.#state === BreakerState.Closed) return Pass.Yes;
     if (this.#state === BreakerState.Open) {
-      if (nowMs < this.#openUntilMs) return false;
+      if (nowMs < this.#openUntilMs) return Pass.No;
       this.#state = BreakerState.HalfOpen;
       this.#probing = false;
     }
-    if (this.#probing) return false;
+    if (this.#probing) return Pass.No;
     this.#probing = true;
-    return true;
+    return Pass.Probe;
   }
 
   /** Milliseconds until it is worth trying again: for Retry-After. */
@@ -53,13 +57,16 @@ export class Breaker {
     return this.#state === BreakerState.Open ? Math.max(0, this.#openUntilMs - nowMs) : 0;
   }
 
-  /** The exchange was cancelled: it says nothing about the upstream, but frees the probe's place. */
-  onCancelled(): void {
+  /** The probe was cancelled: it says nothing about the upstream, but frees its place. */
+  onProbeCancelled(): void {
     this.#probing = false;
   }
 
-  onResult(ok: boolean, nowMs: number): void {
+  /** An exchange ended. While the breaker is half open only the probe's result counts. */
+  onResult(ok: boolean, nowMs: number, isProbe: boolean): void {
     if (this.#state === BreakerState.HalfOpen) {
+      // Those that began before it opened tell of the past.
+      if (!isProbe) return;
       this.#probing = false;
       if (ok) {
         this.#state = BreakerState.Closed;

@@ -3,6 +3,7 @@
  * while it warms up. Pure state; probes and exchanges report into it, time is passed in.
  */
 import type { TargetConfig } from '../config/schema.ts';
+import { hashText } from './hash.ts';
 
 export interface HealthRules {
   readonly healthyAfter: number;
@@ -16,13 +17,15 @@ const EJECTION_FACTOR_MAX = 10;
 
 export class Target {
   readonly label: string;
+  /** Hash of the label: where it stands in the order of an affinity key. */
+  readonly seed: number;
   readonly weight: number;
   /** Exchanges under way. */
   pending = 0;
   /** What active probes last concluded; true until they say otherwise. */
   probedHealthy = true;
   ejectedUntilMs = 0;
-  /** Set by a reload: takes no new exchanges, finishes its own. */
+  /** Its address left the name: takes no new exchanges, finishes its own. */
   draining = false;
   /** Since when it is (again) in rotation; slow start counts from here. */
   inRotationSinceMs = Number.NEGATIVE_INFINITY;
@@ -36,6 +39,7 @@ export class Target {
 
   constructor(config: TargetConfig, rules: HealthRules) {
     this.label = config.label;
+    this.seed = hashText(config.label);
     this.weight = config.weight;
     this.#rules = rules;
   }

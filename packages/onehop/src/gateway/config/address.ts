@@ -53,6 +53,15 @@ export function parseTargetAddress(value: string): TargetAddress | string {
       label: value,
     };
   }
+  if (!value.includes('://')) {
+    const looksRight = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(\/\S*)?$/.test(value);
+    const wanted = looksRight ? `did you mean http://${value}?` : 'write http://10.0.0.1:8000';
+    return `not a URL; ${wanted}`;
+  }
+  const port = /^[a-z]+:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/.exec(value)?.[1];
+  if (port !== undefined && (Number(port) > 65_535 || Number(port) === 0)) {
+    return `the port ${port} is not from 1 to 65535`;
+  }
   let url: URL;
   try {
     url = new URL(value);
@@ -70,12 +79,12 @@ export function parseTargetAddress(value: string): TargetAddress | string {
   if (url.search !== '' || url.hash !== '') return 'a target has no query and no fragment';
   const scheme = url.protocol === 'https:' ? 'https' : 'http';
   const host = url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname;
-  const port = url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port);
+  const standard = scheme === 'https' ? 443 : 80;
   const pathPrefix = url.pathname.replace(/\/+$/, '');
   return {
     scheme,
     host,
-    port,
+    port: url.port === '' ? standard : Number(url.port),
     socketPath: null,
     pathPrefix,
     label: `${scheme}://${url.host}${pathPrefix}`,

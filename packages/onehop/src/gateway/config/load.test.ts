@@ -58,9 +58,39 @@ routes:
     '10 routes[0].path: a path starts with / and has no query',
     '11 routes[1].path: * may only stand last, after a /',
     '11 routes[1].upstream: no upstream is named lmm; did you mean llm?',
-    '12 : environment variable NOPE is not set',
-    '12 routes[2].path: a route path must be in normal form: no empty or dot segments, no encoded / \\ .',
+    '12 routes[2].path: environment variable NOPE is not set',
   ]);
+});
+
+test('what people write wrongly is answered in the words of the file', () => {
+  const problems = listing(`listen: 127.0.0.1:8080
+workers: many
+upstreams:
+  one: { targets: "http://127.0.0.1:8000", breaker: true, health: /healthz }
+  llm: { targets: ["127.0.0.1:8000", "http://x:99999"], limits: { pending: 0, queue: 1.5 } }
+routes: { path: /*, upstream: llm }
+accessLog: access.log
+drain: 30s
+limits: { keepalive: 5s, header: 16 KB }
+`);
+  assert.deepEqual(problems, [
+    '2 workers: expected a number, not "many"',
+    '4 upstreams.one.targets: expected a list, not "http://127.0.0.1:8000"; write [a, b], or begin the line of each entry with -',
+    '4 upstreams.one.health: expected keys with values, not "/healthz"',
+    '4 upstreams.one.breaker: expected keys with values, not true',
+    '5 upstreams.llm.targets[0]: not a URL; did you mean http://127.0.0.1:8000?',
+    '5 upstreams.llm.targets[1]: the port 99999 is not from 1 to 65535',
+    '5 upstreams.llm.limits.pending: must be at least 1',
+    '5 upstreams.llm.limits.queue: expected a whole number, not 1.5',
+    '6 routes: expected a list, not keys with values; write [a, b], or begin the line of each entry with -',
+    '7 accessLog: expected off, stdout or a path that begins with / or ./',
+    '8 drain: expected keys with values, not "30s"',
+    '9 limits.header: expected a size such as 16KiB, 64MiB or a number of bytes',
+    '9 limits.keepalive: unknown key; did you mean keepAlive?',
+  ]);
+  assert.deepEqual(listing('- a\n- b\n'), ['1 : expected keys with values, not a list']);
+  assert.deepEqual(listing('upstreams:\n  a: {}\n  a: {}\n'), ['3 : the key a is there twice']);
+  assert.deepEqual(listing(''), ['1 upstreams: is required', '1 routes: is required']);
 });
 
 test('a broken YAML text is a problem with its line, not an exception', () => {

@@ -2,8 +2,9 @@
  * From a YAML text or an object to a checked {@link GatewayConfig}, or to the list of everything
  * that is wrong with it, each with path, line and, where there is one, a suggestion.
  */
-import { isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import { isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
+import { FieldBlock, isFieldValue, parseErrorReason } from '../../http1/index.ts';
 import { type GatewayConfig, gatewaySchema } from './schema.ts';
 
 export interface ConfigProblem {
@@ -46,18 +47,23 @@ export function parseConfig(
     prettyErrors: false,
     uniqueKeys: true,
   });
-  const problems: ConfigProblem[] = document.errors.map((error) => ({
-    path: '',
-    line: lines.linePos(error.pos[0]).line,
-    message: error.message,
-  }));
+  const problems: ConfigProblem[] = document.errors.map((error) => {
+    const key = error.code === 'DUPLICATE_KEY' ? /^[^\s:]+/.exec(text.slice(error.pos[0])) : null;
+    return {
+      path: '',
+      line: lines.linePos(error.pos[0]).line,
+      message: key === null ? error.message : `the key ${key[0]} is there twice`,
+    };
+  });
   if (problems.length > 0) return { config: null, problems };
+  const unset = new Set<unknown>();
   visit(document, {
-    Scalar(key, node) {
+    Scalar(key, node, ancestors) {
       if (key === 'key' || typeof node.value !== 'string' || !node.value.includes('${')) return;
       const line = node.range ? lines.linePos(node.range[0]).line : null;
       const replaced = substitute(node.value, env, (message) => {
-        problems.push({ path: '', line, message });
+        unset.add(node);
+        problems.push({ path: pathText(pathOf([...ancestors, node])), line, message });
       });
       // A plain ${PORT} may be a number or a boolean; quoted or mixed text stays a string.
       const whole = node.type === 'PLAIN' && /^\$\{[^}]*\}$/.test(node.value);
@@ -74,7 +80,17 @@ export function parseConfig(
     }
     return 1;
   };
-  return check(document.toJS() ?? {}, lineOf, problems);
+  // What a missing variable would have been nobody can judge.
+  const isUnset = (path: Path): boolean => unset.has(document.getIn(path as unknown[], true));
+  return check(document.toJS() ?? {}, lineOf, problems, isUnset);
+}
+
+/** Where a node stands, from the nodes above it and itself. */
+function pathOf(nodes: readonly unknown[]): PropertyKey[] {
+  return nodes.flatMap((node, index): PropertyKey[] => {
+    if (isPair(node)) return [String((node.key as { value?: unknown } | null)?.value)];
+    return isSeq(node) ? [node.items.indexOf(nodes[index + 1])] : [];
+  });
 }
 
 function keyLine(
@@ -117,13 +133,14 @@ function check(
   value: unknown,
   lineOf: (path: Path) => number | null,
   earlier: readonly ConfigProblem[],
+  isUnset: (path: Path) => boolean = () => false,
 ): ConfigResult {
   const parsed = gatewaySchema.safeParse(value, { reportInput: true });
   const problems = [...earlier];
   if (!parsed.success) {
     for (const issue of parsed.error.issues) {
       for (const { path, message } of explain(issue)) {
-        problems.push({ path: pathText(path), line: lineOf(path), message });
+        if (!isUnset(path)) problems.push({ path: pathText(path), line: lineOf(path), message });
       }
     }
   }
@@ -173,7 +190,36 @@ function explain(issue: z.core.$ZodIssue): Finding[] {
   if (issue.code === 'invalid_type' && issue.input === undefined) {
     return [{ path: issue.path, message: 'is required' }];
   }
+  if (issue.code === 'invalid_type') {
+    return [{ path: issue.path, message: typeMessage(issue.expected, issue.input) }];
+  }
+  if (issue.code === 'too_small' && typeof issue.input === 'number') {
+    return [{ path: issue.path, message: `must be at least ${issue.minimum}` }];
+  }
+  if (issue.code === 'too_big' && typeof issue.input === 'number') {
+    return [{ path: issue.path, message: `must be at most ${issue.maximum}` }];
+  }
   return [{ path: issue.path, message: issue.message.replace(/^Invalid input: /, '') }];
+}
+
+const KINDS: Record<string, string> = {
+  array: 'a list',
+  object: 'keys with values',
+  record: 'keys with values',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  string: 'text',
+};
+
+/** What was expected and what is there, in the words of the file and not of the language. */
+function typeMessage(expected: string, input: unknown): string {
+  let actual = 'nothing';
+  if (Array.isArray(input)) actual = 'a list';
+  else if (typeof input === 'object' && input !== null) actual = 'keys with values';
+  else if (input !== null) actual = JSON.stringify(input);
+  const how = expected === 'array' ? '; write [a, b], or begin the line of each entry with -' : '';
+  return `expected ${KINDS[expected] ?? expected}, not ${actual}${how}`;
 }
 
 const depth = (issues: z.core.$ZodIssue[]): number =>
@@ -244,6 +290,11 @@ function unknownUpstreams(value: unknown): Finding[] {
   });
 }
 
+const cannotSet = (name: string): string =>
+  name.toLowerCase() === 'host'
+    ? 'is chosen by preserveHost of the upstream'
+    : 'belongs to one connection and is written by the gateway itself';
+
 /** What one field alone cannot show. */
 function crossCheck(config: GatewayConfig): Finding[] {
   const findings: Finding[] = [];
@@ -266,6 +317,18 @@ function crossCheck(config: GatewayConfig): Finding[] {
         path: ['routes', index],
         message: `is never reached: routes[${first}] matches the same requests`,
       });
+  });
+  config.routes.forEach((route, index) => {
+    for (const side of ['requestHeaders', 'responseHeaders'] as const) {
+      for (const [name, value] of Object.entries(route.rewrite?.[side]?.set ?? {})) {
+        const { errorCode } = new FieldBlock([name, value]);
+        if (errorCode === 0) continue;
+        findings.push({
+          path: ['routes', index, 'rewrite', side, 'set', name],
+          message: isFieldValue(value) ? cannotSet(name) : parseErrorReason(errorCode),
+        });
+      }
+    }
   });
   for (const [name, upstream] of Object.entries(config.upstreams)) {
     if (upstream.balance === 'hash' && upstream.hash === undefined) {

@@ -22,19 +22,27 @@ import {
 
 const {
   bodyBytesMax,
+  chunkExtensionBytesMax,
+  chunkExtensionsBytesMax,
+  chunkSizeDigitsMax,
   connectionsPerAddressMax,
   connectionsPerOriginMax,
   connectTimeoutMs,
   firstByteTimeoutMs,
   firstRequestTimeoutMs,
   headBytesMax,
+  headerBytesMax,
   headersCountMax,
   headTimeoutMs,
   idleTimeoutMs,
+  interimResponsesMax,
   keepAliveTimeoutMs,
+  lingerBytesMax,
+  lingerTimeoutMs,
   poolIdleTimeoutMs,
   queueLengthMax,
   queueTimeoutMs,
+  relayBufferBytesMax,
   requestBodyBytesPerSecondMin,
   requestBodyGapTimeoutMs,
   requestBodyGraceMs,
@@ -42,9 +50,15 @@ const {
   requestLineBytesMax,
   requestsPerConnectionMax,
   responseHeadBytesMax,
+  responseHeadersCountMax,
+  retryBackoffMs,
   retryBudgetMin,
   retryBudgetRatio,
+  stalledReadAheadBytesMax,
+  stalledReadersMax,
   totalTimeoutMs,
+  trailerBytesMax,
+  trailersCountMax,
   writeStallTimeoutMs,
 } = limits;
 
@@ -78,6 +92,8 @@ const bytes = unit(
 );
 const share = unit(SHARE_PATTERN, parseShare, 'expected a share such as 20% or 0.2, at most 100%');
 const count = z.int().min(1);
+/** What is answered, with Retry-After, to what there is no room for now. */
+const busyStatus = z.union([z.literal(503), z.literal(429)], { error: 'expected 503 or 429' });
 const fieldName = z.string().regex(TOKEN, { error: 'expected a header name' });
 // RFC 9110 §5.5: visible characters, space and tab; never CR, LF or NUL.
 const fieldValue = z
@@ -167,24 +183,43 @@ const upstreamLimits = z
     pending: count.default(1024).describe('requests under way to the whole upstream'),
     pendingPerTarget: count.default(1024).describe('requests under way to one target'),
     queue: z.int().min(0).default(queueLengthMax).describe('requests waiting beyond that'),
-    queueWait: duration.default(queueTimeoutMs).describe('then 503 with Retry-After'),
+    queueStatus: busyStatus
+      .default(503)
+      .describe('answer when the queue is full, with Retry-After: 503 or 429'),
+    queueWait: duration.default(queueTimeoutMs).describe('then queueWaitStatus'),
+    queueWaitStatus: busyStatus
+      .default(503)
+      .describe('answer when the wait was too long, with Retry-After: 503 or 429'),
     connections: count.default(connectionsPerOriginMax).describe('connections to one target'),
-    responseHead: bytes.default(responseHeadBytesMax).describe('largest response head'),
+    responseHead: bytes.default(responseHeadBytesMax).describe('largest response head; else 502'),
+    responseHeaders: count
+      .default(responseHeadersCountMax)
+      .describe('number of response header fields; else 502'),
+    interim: count.default(interimResponsesMax).describe('1xx before the final response; else 502'),
     poolIdle: duration.default(poolIdleTimeoutMs).describe('idle connections retire after this'),
   })
   .transform((given) => ({
     pendingMax: given.pending,
     pendingPerTargetMax: given.pendingPerTarget,
     queueLengthMax: given.queue,
+    queueFullStatus: given.queueStatus,
     queueTimeoutMs: given.queueWait,
+    queueTimeoutStatus: given.queueWaitStatus,
     connectionsMax: given.connections,
     responseHeadBytesMax: given.responseHead,
+    responseHeadersCountMax: given.responseHeaders,
+    interimResponsesMax: given.interim,
     poolIdleTimeoutMs: given.poolIdle,
   }));
 
+const attempts = z.int().min(1).max(10).default(2).describe('tries in all, the first included');
+
 const retry = z
   .strictObject({
-    attempts: z.int().min(1).max(10).default(2).describe('tries in all, the first included'),
+    attempts,
+    backoff: duration
+      .default(retryBackoffMs)
+      .describe('a random pause up to this before the second try, up to twice it before the third'),
     budget: share
       .default(retryBudgetRatio)
       .describe('share of active requests that may be retries'),
@@ -192,6 +227,7 @@ const retry = z
   })
   .transform((given) => ({
     attemptsMax: given.attempts,
+    backoffMs: given.backoff,
     budgetRatio: given.budget,
     budgetMin: given.budgetMin,
   }));
@@ -235,7 +271,11 @@ const upstream = z
     slowStart: duration
       .default(0)
       .describe('a target that comes back is given its share over this time'),
-    dnsRefresh: duration.default(30_000).describe('host names are looked up again this often'),
+    dnsRefresh: duration
+      .default(30_000)
+      .describe(
+        'host names are looked up again this often; each of several addresses is a target of its own',
+      ),
     pipelining: z
       .int()
       .min(1)
@@ -297,7 +337,10 @@ const route = z.strictObject({
     })
     .optional(),
   timeouts: timeouts.optional(),
-  retry: retry.optional(),
+  retry: z
+    .strictObject({ attempts })
+    .transform((given) => ({ attemptsMax: given.attempts }))
+    .optional(),
   bodyMax: bytes.optional().describe('largest request body; default: limits.body'),
   sseKeepAlive: duration
     .optional()
@@ -313,10 +356,47 @@ const downstreamLimits = z
     requestLine: bytes.default(requestLineBytesMax).describe('else 414'),
     head: bytes.default(headBytesMax).describe('all header fields together; else 431'),
     headers: count.default(headersCountMax).describe('number of header fields; else 431'),
+    header: bytes.default(headerBytesMax).describe('one header field, name and value; else 431'),
+    trailers: bytes.default(trailerBytesMax).describe('all trailer fields together; else 400'),
+    trailerFields: count.default(trailersCountMax).describe('number of trailer fields; else 400'),
+    chunkExtension: bytes
+      .default(chunkExtensionBytesMax)
+      .describe('extensions of one chunk; else 400'),
+    chunkExtensions: bytes
+      .default(chunkExtensionsBytesMax)
+      .describe('extensions of all chunks of a body; else 400'),
+    chunkSizeDigits: z
+      .int()
+      .min(1)
+      .max(16)
+      .default(chunkSizeDigitsMax)
+      .describe('digits of a chunk size, leading zeros included; else 400'),
     body: bytes.default(bodyBytesMax).describe('request body; else 413'),
-    connections: count.optional().describe('default: 80 % of the file descriptors, halved'),
-    connectionsPerAddress: count.default(connectionsPerAddressMax),
-    requestsPerConnection: count.default(requestsPerConnectionMax),
+    connections: count
+      .optional()
+      .describe(
+        'open connections; else 503 with Retry-After. Default: 40 % of the open files allowed',
+      ),
+    connectionsPerAddress: count
+      .default(connectionsPerAddressMax)
+      .describe('open connections of one address; else connectionsPerAddressStatus'),
+    connectionsPerAddressStatus: busyStatus
+      .default(503)
+      .describe('answer to connections beyond that, with Retry-After: 503 or 429'),
+    requestsPerConnection: count
+      .default(requestsPerConnectionMax)
+      .describe('the last response says Connection: close'),
+    readAhead: bytes
+      .default(relayBufferBytesMax)
+      .describe('pipelined or paused bytes kept for a connection, then reading stops'),
+    stalledReadAhead: bytes
+      .default(stalledReadAheadBytesMax)
+      .describe('the same for a caller that was held up for a second, to hear when it leaves'),
+    stalledReaders: z
+      .int()
+      .min(0)
+      .default(stalledReadersMax)
+      .describe('callers at a time that are read so far ahead'),
     firstRequest: duration.default(firstRequestTimeoutMs).describe('connect to first byte'),
     headTime: duration.default(requestHeadTimeoutMs).describe('for the whole head; else 408'),
     bodyGap: duration.default(requestBodyGapTimeoutMs).describe('between reads; else 408'),
@@ -326,15 +406,31 @@ const downstreamLimits = z
     bodyGrace: duration.default(requestBodyGraceMs).describe('bodyRate counts after this'),
     keepAlive: duration.default(keepAliveTimeoutMs).describe('between two requests'),
     writeStall: duration.default(writeStallTimeoutMs).describe('caller takes nothing; then reset'),
+    linger: bytes
+      .default(lingerBytesMax)
+      .describe('read and dropped behind an early answer, so that it can be read'),
+    lingerTime: duration.default(lingerTimeoutMs).describe('and for how long'),
   })
   .transform((given) => ({
     requestLineBytesMax: given.requestLine,
     headBytesMax: given.head,
     headersCountMax: given.headers,
+    headerBytesMax: given.header,
+    trailerBytesMax: given.trailers,
+    trailersCountMax: given.trailerFields,
+    chunkExtensionBytesMax: given.chunkExtension,
+    chunkExtensionsBytesMax: given.chunkExtensions,
+    chunkSizeDigitsMax: given.chunkSizeDigits,
     bodyBytesMax: given.body,
     connectionsMax: given.connections ?? null,
     connectionsPerAddressMax: given.connectionsPerAddress,
+    connectionsPerAddressStatus: given.connectionsPerAddressStatus,
     requestsPerConnectionMax: given.requestsPerConnection,
+    readAheadBytesMax: given.readAhead,
+    stalledReadAheadBytesMax: given.stalledReadAhead,
+    stalledReadersMax: given.stalledReaders,
+    lingerBytesMax: given.linger,
+    lingerTimeoutMs: given.lingerTime,
     firstRequestTimeoutMs: given.firstRequest,
     requestHeadTimeoutMs: given.headTime,
     requestBodyGapTimeoutMs: given.bodyGap,
@@ -373,12 +469,15 @@ export const gatewaySchema = z.strictObject({
       graceMs: given.grace,
     })),
   accessLog: z
-    .union([
-      z.literal('off'),
-      z.literal('stdout'),
-      z.string().startsWith('/'),
-      z.string().startsWith('./'),
-    ])
+    .union(
+      [
+        z.literal('off'),
+        z.literal('stdout'),
+        z.string().startsWith('/'),
+        z.string().startsWith('./'),
+      ],
+      { error: 'expected off, stdout or a path that begins with / or ./' },
+    )
     .default('off')
     .describe('off, stdout or a file; SIGUSR2 reopens it'),
 });

@@ -6,7 +6,7 @@
 
 export const PathProblem = {
   None: 0,
-  /** A `.` or `..` segment, plain, encoded or with a path parameter (`..;x`). */
+  /** A `.` or `..` segment, plain, encoded or with a path parameter (`..;x`, `..%3Bx`). */
   DotSegment: 1,
   /** `%2F` or `%5C`: one server sees a separator, the next does not. */
   EncodedSeparator: 2,
@@ -96,6 +96,7 @@ function hasDotSegment(path: string): boolean {
     if (dots !== 1 && dots !== 2) continue;
     const next = path.charCodeAt(at);
     if (at === path.length || next === 0x2f || next === 0x3b) return true;
+    if (path.startsWith('%3B', at)) return true;
   }
   return false;
 }

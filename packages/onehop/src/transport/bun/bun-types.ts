@@ -19,6 +19,12 @@ export interface BunRawSocket {
   ref(): void;
   unref(): void;
   setNoDelay(on: boolean): boolean;
+  /** The same connection with TLS, whose events come to `socket`; the plain side sees ciphertext. */
+  upgradeTLS(options: {
+    data: unknown;
+    tls: BunTlsOptions;
+    socket: BunSocketHandler;
+  }): [plain: BunRawSocket, secure: BunRawSocket];
   /** Empty or null before the handshake is done. */
   getPeerCertificate(): object | null;
 }
@@ -59,6 +65,8 @@ export interface BunListenOptions {
   hostname?: string;
   port?: number;
   unix?: string;
+  /** A bound socket. */
+  fd?: number;
   backlog?: number;
   exclusive?: boolean;
   reusePort?: boolean;
@@ -70,6 +78,7 @@ export interface BunListenOptions {
 export interface BunListener {
   readonly hostname: string;
   readonly port: number;
+  readonly fd: number;
   stop(closeSockets?: boolean): void;
   ref(): void;
   unref(): void;

@@ -1,50 +1,72 @@
 /** One connection on Bun's raw sockets, which take what the kernel takes and keep nothing. */
 import { connectError, queueFullError, socketError } from '../errors.ts';
 import { type Socket, type SocketHandlers, type TlsOptions, WriteStatus } from '../types.ts';
+import { abandonedSettled, connectAbandoned } from './abandoned.ts';
 import type { BunRawSocket } from './bun-types.ts';
+import { freedBytesMin, giveBackRead, partLeft, partQueued } from './reads.ts';
 
 const gatherBufferBytes = 64 * 1024;
 /** Writes up to this size are gathered by copying; bigger ones leave as they are. */
 const gatherBytesMax = 16 * 1024;
 
-/** Corked pieces up to this size are joined as text, up to that many bytes in all. */
-const textPieceBytesMax = 2 * 1024;
-const textBytesMax = 32 * 1024;
-const latin1Slice = Buffer.prototype.latin1Slice;
+const copyBytes = Buffer.prototype.copy;
 
-/** Where corked writes are gathered; one for all sockets, since a cork never outlives a turn. */
-const gatherBuffer = Buffer.allocUnsafeSlow(gatherBufferBytes);
-let gatherOwner: BunSocket<unknown> | null = null;
-let gatheredBytes = 0;
+/** With the method that `write(text, 'latin1')` comes down to. */
+type TextBuffer = Buffer & { latin1Write(text: string, offset: number, length: number): number };
+
+/** Lent to sockets from their first corked write until they flush: a cork never outlives a turn. */
+const freeBuffers: TextBuffer[] = [];
+const freeBuffersMax = 16;
+/**
+ * Where text becomes bytes: the runtime would flatten it, encode it into memory of its own and leave
+ * both to the collector.
+ */
+const textBuffer = Buffer.allocUnsafeSlow(gatherBytesMax) as TextBuffer;
+
+function giveBack(bytes: TextBuffer): void {
+  if (freeBuffers.length < freeBuffersMax) freeBuffers.push(bytes);
+}
+
+/** Whether somebody holds views of the bytes that a `data` handler is being shown. */
+let isReadKept = false;
 
 export class BunSocket<State> implements Socket<State> {
+  // What each read and each write looks at comes first, side by side.
   state: State;
   readonly #handlers: SocketHandlers<State>;
-  readonly #target: string;
-  readonly #queueBytesMax: number;
-  readonly #tls: TlsOptions | null;
   #raw: BunRawSocket | null = null;
-  #opened = false;
-  #paused = false;
-  #refd = true;
+  #destroyed = false;
   /** Nothing can be written any more: ended, destroyed or failed. */
   #shut = false;
-  #destroyed = false;
+  #opened = false;
+  #corked = false;
+  /** What the kernel has not taken yet, in bytes; see {@link #queue}. */
+  #queuedBytes = 0;
+
+  readonly #target: string;
+  readonly #queueBytesMax: number;
+  #tls: TlsOptions | null;
+  /** Begins TLS on a plain socket; null where none was asked for. */
+  readonly #secure: ((plain: BunRawSocket) => TlsOptions) | null;
+  #paused = false;
+  #refd = true;
   #closed = false;
   /** `end` was delivered. */
   #ended = false;
   #endWanted = false;
-  #corked = false;
+  /** What was written since the cork; null before the first of it. */
+  #gathering: TextBuffer | null = null;
+  #gatheredBytes = 0;
   #wantsDrain = false;
   /** What the kernel has not taken yet: chunks from `#queueHead` on, the first from `#offset`. */
   #queue: Uint8Array[] = [];
   #queueHead = 0;
   #offset = 0;
-  #queuedBytes = 0;
   #error: unknown = null;
   #remoteAddress = '';
-  /** Corked text and small pieces, as one string: cheaper than copying them into a buffer. */
-  #text = '';
+  #probe: { destroy(): void } | null = null;
+  /** Given up while it was connecting, and counted as that. */
+  #abandoned = false;
 
   constructor(
     handlers: SocketHandlers<State>,
@@ -52,25 +74,27 @@ export class BunSocket<State> implements Socket<State> {
     target: string,
     queueBytesMax: number,
     tls: TlsOptions | null,
+    secure: ((plain: BunRawSocket) => TlsOptions) | null = null,
   ) {
     this.state = state;
     this.#handlers = handlers;
     this.#target = target;
     this.#queueBytesMax = queueBytesMax;
     this.#tls = tls;
+    this.#secure = secure;
   }
 
   get queuedBytes(): number {
-    return (
-      this.#queuedBytes +
-      this.#text.length +
-      (gatherOwner === (this as unknown) ? gatheredBytes : 0)
-    );
+    return this.#queuedBytes + this.#gatheredBytes;
   }
 
   /** Bun makes new bytes for every read. */
   get keepsReads(): boolean {
     return true;
+  }
+
+  keepRead(): void {
+    isReadKept = true;
   }
 
   get remoteAddress(): string {
@@ -97,12 +121,13 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   #sendText(text: string): WriteStatus {
-    if (this.#queuedBytes > 0) return this.#enqueue(Buffer.from(text, 'latin1'));
-    if (text.length === 0) return WriteStatus.Flushed;
-    const sent = this.#raw!.write(text, 'latin1');
-    if (sent === text.length) return WriteStatus.Flushed;
-    if (sent < 0) return WriteStatus.Closed;
-    return this.#enqueue(Buffer.from(sent === 0 ? text : text.slice(sent), 'latin1'));
+    const { length } = text;
+    if (this.#queuedBytes > 0 || length > textBuffer.length) {
+      return this.#send(Buffer.from(text, 'latin1'), 0, length);
+    }
+    if (length === 0) return WriteStatus.Flushed;
+    textBuffer.latin1Write(text, 0, length);
+    return this.#sendCopied(textBuffer, length);
   }
 
   cork(): void {
@@ -131,6 +156,17 @@ export class BunSocket<State> implements Socket<State> {
     return false;
   }
 
+  startTls(): void {
+    const secure = this.#secure;
+    if (this.#shut || this.#tls !== null || secure === null) return;
+    this.#opened = false;
+    try {
+      this.#tls = secure(this.#raw!);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
   end(): void {
     if (this.#shut) return;
     this.flushGathered();
@@ -144,8 +180,10 @@ export class BunSocket<State> implements Socket<State> {
     if (this.#destroyed) return;
     this.#release();
     // Not yet connected: onRawOpen finds `#destroyed` and drops the socket; the caller need not wait.
-    if (this.#raw === null) queueMicrotask(() => this.onRawClose(null));
-    else if (reset && this.#opened && this.#tls === null) this.#raw.terminate();
+    if (this.#raw === null) {
+      this.#abandon();
+      queueMicrotask(() => this.onRawClose(null));
+    } else if (reset && this.#opened && this.#tls === null) this.#raw.terminate();
     else this.#raw.end();
   }
 
@@ -164,6 +202,7 @@ export class BunSocket<State> implements Socket<State> {
   /** TCP is connected. False when the caller has given up in the meantime. */
   onRawOpen(raw: BunRawSocket): boolean {
     this.#raw = raw;
+    this.#settle();
     if (this.#destroyed) {
       raw.terminate();
       return false;
@@ -181,7 +220,14 @@ export class BunSocket<State> implements Socket<State> {
   }
 
   onBytes(bytes: Uint8Array): void {
-    if (!this.#destroyed) this.#handlers.data(this, bytes);
+    if (this.#destroyed) return;
+    if (bytes.length < freedBytesMin) {
+      this.#handlers.data(this, bytes);
+      return;
+    }
+    isReadKept = false;
+    this.#handlers.data(this, bytes);
+    if (!isReadKept) giveBackRead(bytes);
   }
 
   onDrain(): void {
@@ -200,6 +246,7 @@ export class BunSocket<State> implements Socket<State> {
       this.#offset = 0;
       // Keep no chunk alive that is sent; compact when the front has grown long.
       this.#queue[this.#queueHead++] = emptyBytes;
+      partLeft(chunk);
       if (this.#queueHead === this.#queue.length || this.#queueHead > 1024) {
         this.#queue.splice(0, this.#queueHead);
         this.#queueHead = 0;
@@ -227,7 +274,27 @@ export class BunSocket<State> implements Socket<State> {
     else this.fail(error ?? new Error('the TLS handshake failed'));
   }
 
+  /** What `destroy` closes instead of leaving a connect to the kernel; null when that is under way. */
+  asking(probe: { destroy(): void } | null): void {
+    this.#probe = probe;
+  }
+
+  #abandon(): void {
+    if (this.#probe !== null) this.#probe.destroy();
+    else {
+      this.#abandoned = true;
+      connectAbandoned(this.#target);
+    }
+  }
+
+  #settle(): void {
+    if (!this.#abandoned) return;
+    this.#abandoned = false;
+    abandonedSettled(this.#target);
+  }
+
   fail(error: unknown): void {
+    this.#settle();
     if (this.#destroyed) return;
     this.#error = error;
     this.#release();
@@ -251,11 +318,13 @@ export class BunSocket<State> implements Socket<State> {
   #release(): void {
     this.#shut = true;
     this.#destroyed = true;
-    if (gatherOwner === (this as unknown)) gatherOwner = null;
+    if (this.#gathering !== null) giveBack(this.#gathering);
+    this.#gathering = null;
+    this.#gatheredBytes = 0;
+    for (let i = this.#queueHead; i < this.#queue.length; i++) partLeft(this.#queue[i]!);
     this.#queue = [];
     this.#queueHead = 0;
     this.#queuedBytes = 0;
-    this.#text = '';
   }
 
   #status(): WriteStatus {
@@ -266,18 +335,21 @@ export class BunSocket<State> implements Socket<State> {
   #send(bytes: Uint8Array, start: number, end: number): WriteStatus {
     const length = end - start;
     if (length <= 0) return this.#status();
-    if (this.#queuedBytes > 0) return this.#enqueue(this.#keep(bytes, start, end));
+    // Bun's `data` bytes are fresh for every event, so a view of them may wait like any other.
+    if (this.#queuedBytes > 0) return this.#enqueue(bytes.subarray(start, end));
     const sent = this.#raw!.write(bytes, start, length);
     if (sent === length) return WriteStatus.Flushed;
     if (sent < 0) return WriteStatus.Closed;
-    return this.#enqueue(this.#keep(bytes, start + sent, end));
+    return this.#enqueue(bytes.subarray(start + sent, end));
   }
 
-  /** Bun's `data` bytes are fresh for every event, so a view of them may wait like any other. */
-  #keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
-    return bytes.buffer === gatherBuffer.buffer
-      ? Buffer.from(bytes.subarray(start, end))
-      : bytes.subarray(start, end);
+  /** {@link #send} of the first `length` of bytes that are about to be written over. */
+  #sendCopied(bytes: Uint8Array, length: number): WriteStatus {
+    const queued = this.#queuedBytes > 0;
+    const sent = queued ? 0 : this.#raw!.write(bytes, 0, length);
+    if (sent === length) return WriteStatus.Flushed;
+    if (sent < 0) return WriteStatus.Closed;
+    return this.#enqueue(Buffer.from(bytes.subarray(sent, length)));
   }
 
   #enqueue(chunk: Uint8Array): WriteStatus {
@@ -288,76 +360,48 @@ export class BunSocket<State> implements Socket<State> {
     }
     this.#queue.push(chunk);
     this.#queuedBytes = queuedBytes;
+    // It may be a view of what is being read, which must not be freed before it is sent.
+    partQueued(chunk);
     this.#wantsDrain = true;
     return WriteStatus.Queued;
   }
 
   #gather(bytes: Uint8Array, start: number, end: number): boolean {
     const length = end - start;
-    if (length <= textPieceBytesMax && this.#fitsText(length)) {
-      this.#text += latin1Slice.call(bytes, start, end);
-      return true;
-    }
-    this.#textToBuffer();
-    if (!this.#reserve(end - start)) return false;
-    gatherBuffer.set(bytes.subarray(start, end), gatheredBytes);
-    gatheredBytes += end - start;
+    if (!this.#reserve(length)) return false;
+    copyBytes.call(bytes, this.#gathering!, this.#gatheredBytes, start, end);
+    this.#gatheredBytes += length;
     return true;
   }
 
   #gatherText(text: string): boolean {
-    if (this.#fitsText(text.length)) {
-      this.#text += text;
-      return true;
-    }
-    this.#textToBuffer();
-    return this.#gatherTextBytes(text);
-  }
-
-  /** Whether more may be kept as text: only in front of anything in the buffer. */
-  #fitsText(length: number): boolean {
-    return gatherOwner !== (this as unknown) && this.#text.length + length <= textBytesMax;
-  }
-
-  #textToBuffer(): void {
-    if (this.#text === '') return;
-    const text = this.#text;
-    this.#text = '';
-    if (!this.#gatherTextBytes(text)) this.#sendText(text);
-  }
-
-  #gatherTextBytes(text: string): boolean {
-    if (!this.#reserve(text.length)) return false;
-    gatheredBytes += gatherBuffer.write(text, gatheredBytes, text.length, 'latin1');
+    const { length } = text;
+    if (!this.#reserve(length)) return false;
+    this.#gathering!.latin1Write(text, this.#gatheredBytes, length);
+    this.#gatheredBytes += length;
     return true;
   }
 
   /** False when the bytes are too big to be worth copying; what was gathered before is then sent. */
   #reserve(length: number): boolean {
-    if (gatherOwner !== (this as unknown)) {
-      // Two sockets corked at once is rare and costs the other one an early write.
-      gatherOwner?.flushGathered();
-      gatherOwner = this as BunSocket<unknown>;
-      gatheredBytes = 0;
+    if (length > gatherBytesMax || this.#gatheredBytes + length > gatherBufferBytes) {
+      this.flushGathered();
+      if (length > gatherBytesMax || this.#shut) return false;
     }
-    if (length <= gatherBytesMax && gatheredBytes + length <= gatherBufferBytes) return true;
-    this.flushGathered();
-    if (length > gatherBytesMax || this.#shut) return false;
-    gatherOwner = this as BunSocket<unknown>;
+    this.#gathering ??=
+      freeBuffers.pop() ?? (Buffer.allocUnsafeSlow(gatherBufferBytes) as TextBuffer);
     return true;
   }
 
   flushGathered(): WriteStatus {
-    if (this.#text !== '') {
-      const text = this.#text;
-      this.#text = '';
-      return this.#sendText(text);
-    }
-    if (gatherOwner !== (this as unknown)) return this.#status();
-    const bytes = gatheredBytes;
-    gatherOwner = null;
-    gatheredBytes = 0;
-    return this.#send(gatherBuffer, 0, bytes);
+    const bytes = this.#gathering;
+    if (bytes === null) return this.#status();
+    const length = this.#gatheredBytes;
+    this.#gathering = null;
+    this.#gatheredBytes = 0;
+    const status = this.#sendCopied(bytes, length);
+    giveBack(bytes);
+    return status;
   }
 }
 

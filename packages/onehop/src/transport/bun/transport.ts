@@ -10,14 +10,18 @@ import {
   type TlsOptions,
   type Transport,
 } from '../types.ts';
+import { askFirst, mustAskFirst } from './abandoned.ts';
+import { hasPending, learnPending } from './accept-queue.ts';
 import type {
   BunConnectOptions,
   BunListener,
   BunListenOptions,
+  BunRawSocket,
   BunRuntime,
   BunSocketHandler,
   BunTlsOptions,
 } from './bun-types.ts';
+import { dropReads, joinReads } from './reads.ts';
 import { BunSocket } from './socket.ts';
 
 /** What `data` holds on a socket that was just accepted, before it gets its own. */
@@ -27,6 +31,13 @@ class Accepting {
   constructor(make: () => BunSocket<unknown>) {
     this.make = make;
   }
+}
+
+/** What `data` holds on the plain side of a connection that has gone over to TLS. */
+class Retired {
+  onBytes(): void {}
+  onDrain(): void {}
+  onEnd(): void {}
 }
 
 /** The one handler object of the process: whose socket it is, is in `data`. */
@@ -105,18 +116,33 @@ function tlsOptions(tls: TlsOptions, host: string): BunTlsOptions {
   return made;
 }
 
+/** Hands the connection of `socket` over to TLS. */
+function secure(
+  plain: BunRawSocket,
+  socket: BunSocket<unknown>,
+  tls: TlsOptions,
+  host: string,
+): TlsOptions {
+  plain.data = new Retired();
+  plain.upgradeTLS({ data: socket, tls: tlsOptions(tls, host), socket: tlsHandler });
+  return tls;
+}
+
 function dial<State>(
   options: ConnectOptions,
   handlers: SocketHandlers<State>,
   state: State,
 ): BunSocket<State> {
-  const { tls, path, host = '127.0.0.1', port = 0 } = options;
-  const socket = new BunSocket(
+  const { tls, laterTls, path, host = '127.0.0.1', port = 0 } = options;
+  const socket: BunSocket<State> = new BunSocket(
     handlers,
     state,
     describeTarget(options),
     options.sendQueueBytesMax ?? sendQueueBytesMax,
     tls ?? null,
+    laterTls === undefined
+      ? null
+      : (plain) => secure(plain, socket as BunSocket<unknown>, laterTls, host),
   );
   const given: BunConnectOptions = {
     allowHalfOpen: true,
@@ -128,15 +154,21 @@ function dial<State>(
     given.hostname = host;
     given.port = port;
   }
-  try {
-    if (tls !== undefined) given.tls = tlsOptions(tls, host);
-    // `open` and `connectError` tell the same as the promise, except for bad arguments.
-    runtime()
-      .connect(given)
-      .catch((error: unknown) => socket.fail(error));
-  } catch (error) {
-    socket.fail(error);
-  }
+  const start = (): void => {
+    socket.asking(null);
+    try {
+      if (tls !== undefined) given.tls = tlsOptions(tls, host);
+      // `open` and `connectError` tell the same as the promise, except for bad arguments.
+      runtime()
+        .connect(given)
+        .catch((error: unknown) => socket.fail(error));
+    } catch (error) {
+      socket.fail(error);
+    }
+  };
+  if (path === undefined && mustAskFirst(describeTarget(options))) {
+    socket.asking(askFirst({ host, port }, start, (error) => socket.fail(error)));
+  } else start();
   return socket;
 }
 
@@ -158,10 +190,31 @@ function bind<State>(
   else {
     given.hostname = options.host ?? '127.0.0.1';
     given.port = options.port ?? 0;
+    if (options.descriptor !== undefined) {
+      given.fd = options.descriptor;
+      return runtime().listen(given);
+    }
     given.exclusive = options.reusePort !== true;
     given.reusePort = options.reusePort === true;
   }
   return runtime().listen(given);
+}
+
+/** Turns of the event loop that a busy port is given to be accepted empty. */
+const emptyTurnsMax = 100;
+const wholeTurn = (): Promise<void> =>
+  new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+
+/**
+ * Closing a port resets what is established and not accepted: it is accepted first, and the port is
+ * closed in the moment in which nobody waits.
+ */
+async function closeEmpty(listener: BunListener): Promise<void> {
+  // In one turn Bun takes all that wait; who else comes is only known of where it can be asked for.
+  await wholeTurn();
+  for (let turn = 0; turn < emptyTurnsMax && hasPending(listener.fd); turn++) await wholeTurn();
+  listener.stop(false);
+  await wholeTurn();
 }
 
 async function listen<State>(
@@ -175,14 +228,13 @@ async function listen<State>(
   } catch (error) {
     throw listenError(error, describeTarget(options));
   }
+  const inherited = options.descriptor !== undefined;
+  if (!inherited && options.reusePort === true) await learnPending();
   return {
-    host: options.path === undefined ? listener.hostname : '',
-    port: options.path === undefined ? listener.port : 0,
+    host: options.path !== undefined ? '' : inherited ? options.host! : listener.hostname,
+    port: options.path !== undefined ? 0 : inherited ? options.port! : listener.port,
     path: options.path ?? null,
-    close() {
-      listener.stop(false);
-      return new Promise((closed) => setImmediate(closed));
-    },
+    close: () => closeEmpty(listener),
     ref: () => listener.ref(),
     unref: () => listener.unref(),
   };
@@ -191,6 +243,10 @@ async function listen<State>(
 export const transport: Transport = {
   name: 'bun',
   clock: systemClock,
+  turn: wholeTurn,
+  bodyBuffer: Buffer.allocUnsafeSlow,
+  joinReads,
+  dropReads,
   connect: dial,
   listen,
 };

@@ -13,6 +13,8 @@ export interface WriteRequest {
   chunk: Uint8Array | null;
   /** The socket that waits for this write. */
   waiter: WriteWaiter | null;
+  /** Where the runtime makes the request: how the write ended before `oncomplete` was set. */
+  readonly writeStatus?: number | null;
 }
 
 export interface WriteWaiter {
@@ -22,12 +24,17 @@ export interface WriteWaiter {
 export interface StreamHandle {
   /** Bytes that libuv holds because the kernel would not take them. */
   readonly writeQueueSize: number;
-  /** Both return 0 or a negative errno; the request is used only if something was left over. */
-  writeBuffer(request: WriteRequest, bytes: Uint8Array): number;
-  writeLatin1String(request: WriteRequest, text: string): number;
+  /**
+   * Both return 0 or a negative errno. Up to Node 25 the request is given, and used only if something
+   * was left over; from Node 26 on it is null, and what was left over has one that is returned.
+   */
+  writeBuffer(request: WriteRequest | null, bytes: Uint8Array): number | WriteRequest;
+  writeLatin1String(request: WriteRequest | null, text: string): number | WriteRequest;
 }
 
-/** The class of the runtime's write requests; null until {@link learnRequestClass} has seen one. */
+/** The runtime's writes have been seen; see {@link learnWrites}. */
+let known = false;
+/** The class of the write requests that are to be given; null where they are returned. */
 let RequestClass: (new () => WriteRequest) | null = null;
 /** A request object that no write has claimed: most writes finish at once and leave it unused. */
 let spare: WriteRequest | null = null;
@@ -40,34 +47,39 @@ function onComplete(this: WriteRequest, status: number): void {
 }
 
 /** Whether writes can go straight to handles yet. */
-export function knowsRequestClass(): boolean {
-  return RequestClass !== null;
+export function knowsWrites(): boolean {
+  return known;
 }
 
 /**
- * Looks over the runtime's shoulder at its next write on this handle: the class of the request
- * object cannot be imported. Removes itself at once.
+ * Looks over the runtime's shoulder at its next write on this handle: whether it gives a request, and
+ * of which class, for that cannot be imported. Removes itself at once.
  */
-export function learnRequestClass(handle: StreamHandle): void {
+export function learnWrites(handle: StreamHandle): void {
   const watched = handle as unknown as Record<string, unknown>;
   const names = ['writeBuffer', 'writeLatin1String'];
   for (const name of names) {
     const original = watched[name] as (...args: unknown[]) => unknown;
-    watched[name] = function (this: unknown, request: WriteRequest, ...rest: unknown[]): unknown {
+    watched[name] = function (
+      this: unknown,
+      request: WriteRequest | null,
+      ...rest: unknown[]
+    ): unknown {
       for (const each of names) delete watched[each];
-      const made = request.constructor as new () => WriteRequest;
-      if ((made as unknown) !== Object && typeof request.oncomplete === 'function') {
-        RequestClass = made;
+      if (request === null) known = true;
+      else if (request?.constructor !== Object && typeof request?.oncomplete === 'function') {
+        RequestClass = request.constructor as new () => WriteRequest;
+        known = true;
       }
       return original.call(this, request, ...rest);
     };
   }
 }
 
-/** The request for the next write. {@link claimRequest} it if the write was left waiting. */
-export function nextRequest(): WriteRequest {
-  if (spare === null) {
-    spare = new RequestClass!();
+/** What the next write is given. {@link claimRequest} if the write was left waiting. */
+export function nextRequest(): WriteRequest | null {
+  if (spare === null && RequestClass !== null) {
+    spare = new RequestClass();
     spare.oncomplete = onComplete;
     spare.chunk = null;
     spare.waiter = null;
@@ -75,11 +87,25 @@ export function nextRequest(): WriteRequest {
   return spare;
 }
 
-export function claimRequest(waiter: WriteWaiter, chunk: Uint8Array | null): void {
-  const request = spare!;
-  spare = null;
+/** `result`: what a write returned that did not fail and has left something over. */
+export function claimRequest(
+  result: number | WriteRequest,
+  waiter: WriteWaiter,
+  chunk: Uint8Array | null,
+): void {
+  const isReturned = typeof result !== 'number';
+  const request = isReturned ? result : spare!;
   request.waiter = waiter;
   request.chunk = chunk;
+  if (!isReturned) {
+    spare = null;
+    return;
+  }
+  request.oncomplete = onComplete;
+  const { writeStatus } = request;
+  if (typeof writeStatus === 'number') {
+    process.nextTick(() => request.oncomplete(writeStatus));
+  }
 }
 
 /** After a failed write the runtime may have touched the request: do not use it again. */
@@ -91,11 +117,11 @@ export function dropRequest(): void {
 export function handleOf(socket: NetSocket): StreamHandle | null {
   const handle = (socket as unknown as { _handle?: Partial<StreamHandle> | null })._handle;
   if (handle === null || handle === undefined) return null;
-  const known =
+  const isKnown =
     typeof handle.writeQueueSize === 'number' &&
     typeof handle.writeBuffer === 'function' &&
     typeof handle.writeLatin1String === 'function';
-  return known ? (handle as StreamHandle) : null;
+  return isKnown ? (handle as StreamHandle) : null;
 }
 
 interface ServerHandle {

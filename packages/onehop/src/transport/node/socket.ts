@@ -8,14 +8,17 @@ import {
   claimRequest,
   dropRequest,
   handleOf,
-  knowsRequestClass,
-  learnRequestClass,
+  knowsWrites,
+  learnWrites,
   nextRequest,
   type StreamHandle,
+  type WriteRequest,
   type WriteWaiter,
 } from './handle.ts';
 
-const readBufferBytes = 64 * 1024;
+/** Holds a body of 64 KB with its head: in 64 KB it would take two reads, two calls and a promise more. */
+const readBufferBytes = 80 * 1024;
+const gatherBufferBytes = 64 * 1024;
 /** Writes up to this size are gathered by copying; bigger ones leave as they are. */
 const gatherBytesMax = 16 * 1024;
 
@@ -31,8 +34,23 @@ export function readBuffer(): Buffer {
   return process.platform === 'win32' ? Buffer.allocUnsafeSlow(readBufferBytes) : sharedReadBuffer;
 }
 
+/**
+ * Where a long read is copied to be written, for the shared buffer is read into again; replaced when
+ * the kernel did not take all of it. A copy of its own for each read is what the collector then pays.
+ */
+let copyBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+/** Shorter reads get copies of their own: one that waits would keep all of the buffer. */
+const sharedCopyBytesMin = readBufferBytes / 2;
+
+function copyRead(bytes: Uint8Array): Uint8Array {
+  const { length } = bytes;
+  if (length < sharedCopyBytesMin || length > copyBuffer.length) return Buffer.from(bytes);
+  copyBuffer.set(bytes);
+  return length === copyBuffer.length ? copyBuffer : copyBuffer.subarray(0, length);
+}
+
 /** Where corked writes are gathered; replaced when the kernel did not take all of it. */
-let gatherBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+let gatherBuffer = Buffer.allocUnsafeSlow(gatherBufferBytes);
 /** The socket whose corked bytes are in {@link gatherBuffer}; they never span two turns unflushed. */
 let gatherOwner: NodeSocket<unknown> | null = null;
 let gatheredBytes = 0;
@@ -44,11 +62,13 @@ export interface Owned {
 
 export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   state: State;
-  readonly #net: NetSocket;
+  #net: NetSocket;
   readonly #handlers: SocketHandlers<State>;
   readonly #target: string;
   readonly #queueBytesMax: number;
-  readonly #tls: boolean;
+  #tls: boolean;
+  /** Wraps the plain socket when TLS is to begin. */
+  readonly #secure: ((plain: NetSocket) => TLSSocket) | null;
   readonly #direct: boolean;
   /** Reads land here, from `#intoAt` on, instead of in the shared buffer; see `readInto`. */
   #into: Uint8Array | null = null;
@@ -79,6 +99,7 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     queueBytesMax: number,
     tls: boolean,
     direct: boolean,
+    secure: ((plain: NetSocket) => TLSSocket) | null = null,
   ) {
     this.state = state;
     this.#net = net;
@@ -87,6 +108,11 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     this.#queueBytesMax = queueBytesMax;
     this.#tls = tls;
     this.#direct = direct;
+    this.#secure = secure;
+    this.#watch(net);
+  }
+
+  #watch(net: NetSocket): void {
     (net as unknown as Owned).onehop = this as NodeSocket<unknown>;
     net.on('end', onEnd);
     net.on('error', onError);
@@ -105,6 +131,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   get keepsReads(): boolean {
     return false;
   }
+
+  keepRead(): void {}
 
   get remoteAddress(): string {
     if (this.#remoteAddress === '') this.#remoteAddress = this.#net.remoteAddress ?? '';
@@ -166,6 +194,27 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     this.#into = start < bytes.length ? bytes : null;
     this.#intoAt = start;
     return true;
+  }
+
+  startTls(): void {
+    if (this.#shut || this.#tls || this.#secure === null) return;
+    const plain = this.#net;
+    plain.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose);
+    this.#opened = false;
+    this.#tls = true;
+    this.#onWritten = null;
+    try {
+      const secured = this.#secure(plain);
+      this.#net = secured;
+      this.#watch(secured);
+      // The runtime tells the plain socket of some failures only.
+      plain.on('error', (error) => secured.destroy(error));
+      secured.once('secureConnect', onOpen);
+      secured.on('data', onData);
+    } catch (error) {
+      this.#watch(plain);
+      plain.destroy(error as Error);
+    }
   }
 
   end(): void {
@@ -230,6 +279,11 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
 
   onEnd(): void {
     if (this.#destroyed) return;
+    if (!this.#opened) {
+      // Within the handshake: a failed connect, of which the runtime may have told already.
+      this.#net.destroy(new Error('the peer closed within the TLS handshake'));
+      return;
+    }
     if (this.#paused) {
       this.#endHeld = true;
       return;
@@ -285,14 +339,18 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     if (end <= start) return this.#status();
     let chunk = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
     // The read buffer is about to be read into again, so what might wait must be a copy.
-    if (bytes.buffer === sharedReadBuffer.buffer) chunk = Buffer.from(chunk);
-    if (this.#handle === null && !this.#goDirect()) return this.#sendSlowly(chunk, end - start);
+    const isRead = bytes.buffer === sharedReadBuffer.buffer;
+    if (this.#handle === null && !this.#goDirect()) {
+      return this.#sendSlowly(isRead ? Buffer.from(chunk) : chunk, end - start);
+    }
     if (this.#pendingWrites > 0 && this.#overflows(end - start)) return WriteStatus.Closed;
+    if (isRead) chunk = copyRead(chunk);
     const direct = this.#handle!;
     const status = direct.writeBuffer(nextRequest(), chunk);
-    return status === 0 && direct.writeQueueSize === 0
-      ? WriteStatus.Flushed
-      : this.#afterWrite(status, chunk);
+    if (status === 0 && direct.writeQueueSize === 0) return WriteStatus.Flushed;
+    // The queue still reads from it.
+    if (chunk.buffer === copyBuffer.buffer) copyBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+    return this.#afterWrite(status, chunk);
   }
 
   /** Switches to writing on the handle once that is possible and no slower write is under way. */
@@ -300,21 +358,23 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     if (!this.#direct || this.#tls || this.#net.writableLength > 0) return false;
     const handle = handleOf(this.#net);
     if (handle === null) return false;
-    if (!knowsRequestClass()) {
-      learnRequestClass(handle);
+    if (!knowsWrites()) {
+      learnWrites(handle);
       return false;
     }
     this.#handle = handle;
     return true;
   }
 
-  #afterWrite(status: number, chunk: Uint8Array | null): WriteStatus {
-    if (status !== 0) {
+  #afterWrite(result: number | WriteRequest, chunk: Uint8Array | null): WriteStatus {
+    if (typeof result === 'number' && result !== 0) {
       dropRequest();
-      this.#fail(status);
+      this.#fail(result);
       return WriteStatus.Closed;
     }
-    claimRequest(this, chunk);
+    // Where requests are returned, no request means that nothing was left over.
+    if (result === 0 && nextRequest() === null) return this.#status();
+    claimRequest(result, this, chunk);
     this.#pendingWrites++;
     this.#wantsDrain = true;
     return WriteStatus.Queued;
@@ -399,7 +459,7 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     const buffer = gatherBuffer;
     const status = this.#send(buffer, 0, bytes);
     // The kernel or the queue still reads from it.
-    if (status === WriteStatus.Queued) gatherBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+    if (status === WriteStatus.Queued) gatherBuffer = Buffer.allocUnsafeSlow(gatherBufferBytes);
     return status;
   }
 }

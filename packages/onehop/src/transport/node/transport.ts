@@ -5,10 +5,12 @@ import {
   isIP,
   type ListenOptions as NetListenOptions,
   Socket as NetSocket,
+  type Server,
 } from 'node:net';
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext } from 'node:tls';
 import { OnehopError, systemClock } from '../../core/index.ts';
 import { describeTarget, listenError } from '../errors.ts';
+import { dropNothing, joinCopies } from '../reads.ts';
 import {
   type ConnectOptions,
   type Listener,
@@ -19,6 +21,7 @@ import {
   type Transport,
 } from '../types.ts';
 import { takeAccepts } from './handle.ts';
+import { bodyBuffer } from './memory.ts';
 import { NodeSocket, onData, onOpen, onRead, readBuffer } from './socket.ts';
 
 export interface NodeTransportOptions {
@@ -50,12 +53,13 @@ function tlsOptions(options: ConnectOptions, tls: TlsOptions): ConnectionOptions
     servername: isIP(name) === 0 ? name : '',
     allowHalfOpen: true,
   };
-  if (options.path !== undefined) made.path = options.path;
-  else {
-    made.host = options.host ?? '127.0.0.1';
-    made.port = options.port;
-  }
   return made;
+}
+
+function targetOf(options: ConnectOptions): { path: string } | { host: string; port: number } {
+  return options.path !== undefined
+    ? { path: options.path }
+    : { host: options.host ?? '127.0.0.1', port: options.port ?? 0 };
 }
 
 /** The socket, not yet connecting, or one that is about to fail with what was wrong. */
@@ -65,7 +69,17 @@ function dial<State>(
   state: State,
   direct: boolean,
 ): NodeSocket<State> {
-  const { tls } = options;
+  const { tls, laterTls } = options;
+  const secure =
+    laterTls === undefined
+      ? null
+      : (plain: NetSocket) => {
+          // `host` is who the certificate is checked against when there is no server name.
+          const host = laterTls.serverName ?? options.host ?? '';
+          return connect({ ...tlsOptions(options, laterTls), socket: plain, host });
+        };
+  // Sockets that are to be wrapped are left to the documented ways.
+  const isDirect = direct && secure === null;
   const wrap = (net: NetSocket) =>
     new NodeSocket(
       net,
@@ -74,11 +88,12 @@ function dial<State>(
       describeTarget(options),
       options.sendQueueBytesMax ?? sendQueueBytesMax,
       tls !== undefined,
-      direct,
+      isDirect,
+      secure,
     );
   if (tls !== undefined) {
     try {
-      const net = connect(tlsOptions(options, tls));
+      const net = connect({ ...tlsOptions(options, tls), ...targetOf(options) });
       net.setNoDelay(true);
       const socket = wrap(net);
       net.once('secureConnect', onOpen);
@@ -98,18 +113,15 @@ function dial<State>(
   const buffer = (): Uint8Array => socket.nextReadTarget() as Uint8Array;
   const net = new NetSocket({
     allowHalfOpen: true,
-    ...(direct ? { onread: { buffer, callback } } : {}),
+    ...(isDirect ? { onread: { buffer, callback } } : {}),
   });
   socket = wrap(net);
   net.once('connect', onOpen);
-  if (!direct) net.on('data', onData);
+  if (!isDirect) net.on('data', onData);
   try {
-    if (options.path !== undefined) net.connect({ path: options.path });
-    else {
-      // An option of the constructor, not of connect(): called here, it waits for the handle.
-      net.setNoDelay(true);
-      net.connect({ host: options.host ?? '127.0.0.1', port: options.port ?? 0 });
-    }
+    // An option of the constructor, not of connect(): called here, it waits for the handle.
+    if (options.path === undefined) net.setNoDelay(true);
+    net.connect(targetOf(options));
   } catch (error) {
     net.destroy(error as Error);
   }
@@ -144,6 +156,28 @@ function bindOptions(options: ListenOptions): NetListenOptions {
   return bind;
 }
 
+/** Turns of the event loop that a busy port is given to be accepted empty. */
+const emptyTurnsMax = 1000;
+
+/** Twice: called from a read or a signal, the first is run in the turn under way, before any poll. */
+const wholeTurn = (): Promise<void> =>
+  new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+
+/**
+ * Closing a port resets what is established and not accepted, of which libuv takes one in a turn: it
+ * is closed behind the first turn that brought none.
+ */
+async function closeEmpty(server: Server, acceptedCount: () => number): Promise<void> {
+  for (let turn = 0; turn < emptyTurnsMax; turn++) {
+    const before = acceptedCount();
+    await wholeTurn();
+    if (acceptedCount() === before) break;
+  }
+  // Not server.close(callback): that waits for the open sockets to go.
+  server.close();
+  await wholeTurn();
+}
+
 function listen<State>(
   options: ListenOptions,
   handlers: SocketHandlers<State>,
@@ -152,7 +186,9 @@ function listen<State>(
 ): Promise<Listener> {
   const queueBytesMax = options.sendQueueBytesMax ?? sendQueueBytesMax;
   const server = createServer({ allowHalfOpen: true, noDelay: true });
+  let acceptedCount = 0;
   const adopt = (net: NetSocket): void => {
+    acceptedCount++;
     new NodeSocket(net, handlers, makeState(), 'downstream', queueBytesMax, false, direct).onOpen();
   };
   server.on('connection', (net) => {
@@ -182,11 +218,7 @@ function listen<State>(
         host: bound?.address ?? '',
         port: bound?.port ?? 0,
         path: options.path ?? null,
-        // Not server.close(callback): that waits for the open sockets to go.
-        close: () => {
-          server.close();
-          return new Promise((closed) => setImmediate(closed));
-        },
+        close: () => closeEmpty(server, () => acceptedCount),
         ref: () => void server.ref(),
         unref: () => void server.unref(),
       });
@@ -203,6 +235,10 @@ export function createNodeTransport({ direct }: NodeTransportOptions): Transport
   return {
     name: 'node',
     clock: systemClock,
+    turn: wholeTurn,
+    bodyBuffer,
+    joinReads: joinCopies,
+    dropReads: dropNothing,
     connect: (options, handlers, state) => dial(options, handlers, state, direct),
     listen: (options, handlers, makeState) => listen(options, handlers, makeState, direct),
   };

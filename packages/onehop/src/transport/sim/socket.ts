@@ -90,6 +90,15 @@ export class SimSocket<State> implements Socket<State> {
     return this.#closed;
   }
 
+  keepRead(): void {}
+
+  /** TLS is not simulated: the handshake takes a while, and that is all. */
+  startTls(): void {
+    if (this.#shut) return;
+    this.#opened = false;
+    this.#network.later(() => this.onOpen());
+  }
+
   write(bytes: Uint8Array, start: number, end: number): WriteStatus {
     if (this.#shut || !this.#opened) return WriteStatus.Closed;
     const chunk = bytes.subarray(start, end);

@@ -8,6 +8,7 @@
  */
 import { OnehopError } from '../../core/index.ts';
 import { connectError, describeTarget, listenError } from '../errors.ts';
+import { dropNothing, joinCopies } from '../reads.ts';
 import {
   type ConnectOptions,
   type Listener,
@@ -169,6 +170,10 @@ export function createSimTransport(options: SimOptions = {}): SimTransport {
   return {
     name: 'sim',
     clock: network.clock,
+    turn: () => new Promise((resolve) => void network.clock.setTimer(resolve, 0)),
+    bodyBuffer: Buffer.allocUnsafeSlow,
+    joinReads: joinCopies,
+    dropReads: dropNothing,
     seed: network.options.seed,
     get openSockets() {
       return network.sockets.size;
