@@ -85,6 +85,42 @@ test('reusePort shares the port, or says clearly that it cannot', async () => {
   await assert.rejects(bench.listen({ port: listener.port }), { code: 'ADDRESS_IN_USE' });
 });
 
+test('one of several sockets of a port that closes resets nobody', {
+  skip: isBun && process.platform === 'linux' ? false : 'workers share a port like this under Bun',
+}, async () => {
+  let accepted = 0;
+  const answering = async (port: number) => {
+    const { listener } = await bench.listen({ port, reusePort: true }, (side) => {
+      accepted++;
+      side.onData = () => {
+        side.socket.writeLatin1('heard');
+        side.socket.end();
+      };
+    });
+    return listener;
+  };
+  const staying = await answering(0);
+  let leaving = await answering(staying.port);
+  const [, child] = await start(process.execPath, 'transport-child.js', [
+    'call',
+    `${staying.port}`,
+  ]);
+  // Without the care that is taken, about one in twenty of these resets somebody.
+  for (let i = 0; i < 100; i++) {
+    const next = await answering(staying.port);
+    const before = accepted;
+    await bench.until(() => accepted > before, 'a caller');
+    await leaving.close();
+    leaving = next;
+  }
+  const told = new Promise((resolve) => child.stdout?.once('data', resolve));
+  child.stdin?.end();
+  const { answered, ...others } = JSON.parse(String(await told));
+  assert.deepEqual(others, {});
+  assert.ok(answered >= 100, `${answered} were answered`);
+  await Promise.all([staying.close(), leaving.close()]);
+});
+
 test('a port that closes does not reset what it was given and had not accepted yet', async () => {
   const { listener, accepted } = await bench.listen({}, (side) => {
     side.onData = () => side.socket.writeLatin1('heard');

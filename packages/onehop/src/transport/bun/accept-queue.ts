@@ -1,23 +1,45 @@
-/** Whether connections wait to be accepted, which Bun does not tell: asked of the C library. */
+/**
+ * The queue of connections that wait to be accepted, of which Bun tells nothing: asked of the C
+ * library. Where there is none of the kind known here, queues look empty and stay open.
+ */
+import { readFileSync } from 'node:fs';
 
 type Poll = (fds: unknown, count: number, timeoutMs: number) => number;
+type SetOption = (fd: number, level: number, name: number, value: unknown, size: number) => number;
 
 /** `struct pollfd`: int fd, short events, short revents. */
 const request = new Int32Array(2);
 const readable = 1;
-let poll: Poll | null = null;
-let address: unknown = null;
 
-/** Finds `poll`; without it, every queue looks empty. Resolves in any case. */
+const socketLevel = 1;
+const attachFilter = 26;
+/**
+ * A filter of packets, `struct sock_filter` each (u16 code, u8 then, u8 else, u32 operand): the byte
+ * of the TCP flags; dropped if SYN is in it, else let through whole. What is established or in its
+ * handshake goes on, and connections that take the filter with them never see such a packet.
+ */
+const dropSyn = new Uint32Array([0x30, 13, 0x01_00_00_45, 2, 0x06, 0, 0x06, 0xff_ff_ff_ff]);
+/** `struct sock_fprog`: u16 length, then the address of the filter. */
+const program = new BigUint64Array(2);
+
+let poll: Poll | null = null;
+let setOption: SetOption | null = null;
+let addressOf: (bytes: ArrayBufferView) => unknown = () => null;
+
+/** Finds what is needed of the C library. Resolves in any case. */
 export async function learnPending(): Promise<void> {
   if (poll !== null || process.platform !== 'linux') return;
   try {
     // Not a literal: Node's resolver and types know no such module.
     const name = 'bun:ffi';
     const { dlopen, ptr } = await import(name);
-    const library = dlopen('libc.so.6', { poll: { args: ['ptr', 'u64', 'i32'], returns: 'i32' } });
-    address = ptr(request);
-    poll = library.symbols.poll as Poll;
+    const { symbols } = dlopen('libc.so.6', {
+      poll: { args: ['ptr', 'u64', 'i32'], returns: 'i32' },
+      setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
+    });
+    addressOf = ptr;
+    poll = symbols.poll as Poll;
+    setOption = symbols.setsockopt as SetOption;
   } catch {
     // Another C library, or no foreign functions here.
   }
@@ -27,5 +49,27 @@ export function hasPending(listener: number): boolean {
   if (poll === null) return false;
   request[0] = listener;
   request[1] = readable;
-  return poll(address, 1, 0) > 0;
+  return poll(addressOf(request), 1, 0) > 0;
+}
+
+/** Whether Linux brings what waits at a port that closes to another socket of the same port. */
+function kernelMoves(): boolean {
+  try {
+    return readFileSync('/proc/sys/net/ipv4/tcp_migrate_req', 'latin1').trim() === '1';
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * From now on a caller who begins a handshake with this socket gets no answer: it asks again after a
+ * second, and is heard by another socket of the port if this one is closed by then. False where that
+ * cannot be had or is not needed.
+ */
+export function ignoreNew(listener: number): boolean {
+  if (setOption === null || kernelMoves()) return false;
+  program[0] = BigInt(dropSyn.length / 2);
+  program[1] = BigInt(addressOf(dropSyn) as number);
+  const size = program.byteLength;
+  return setOption(listener, socketLevel, attachFilter, addressOf(program), size) === 0;
 }

@@ -11,7 +11,7 @@ import {
   type Transport,
 } from '../types.ts';
 import { askFirst, mustAskFirst } from './abandoned.ts';
-import { hasPending, learnPending } from './accept-queue.ts';
+import { hasPending, ignoreNew, learnPending } from './accept-queue.ts';
 import type {
   BunConnectOptions,
   BunListener,
@@ -202,17 +202,28 @@ function bind<State>(
 
 /** Turns of the event loop that a busy port is given to be accepted empty. */
 const emptyTurnsMax = 100;
+/** A handshake that has begun is given so long to end: callers near by need less than one. */
+const handshakeMs = 3;
 const wholeTurn = (): Promise<void> =>
   new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
-/**
- * Closing a port resets what is established and not accepted: it is accepted first, and the port is
- * closed in the moment in which nobody waits.
- */
-async function closeEmpty(listener: BunListener): Promise<void> {
+async function acceptAll(listener: BunListener): Promise<void> {
   // In one turn Bun takes all that wait; who else comes is only known of where it can be asked for.
   await wholeTurn();
   for (let turn = 0; turn < emptyTurnsMax && hasPending(listener.fd); turn++) await wholeTurn();
+}
+
+/**
+ * Closing a port resets what is established and not accepted, and what is in its handshake: it is
+ * accepted first. Of those who share the port, who comes in the meantime is not answered and asks
+ * again; there is no moment between a look at the queue and the end in which somebody could come.
+ */
+async function closeEmpty(listener: BunListener, shared: boolean): Promise<void> {
+  await acceptAll(listener);
+  if (shared && ignoreNew(listener.fd)) {
+    await new Promise((resolve) => setTimeout(resolve, handshakeMs));
+    await acceptAll(listener);
+  }
   listener.stop(false);
   await wholeTurn();
 }
@@ -229,12 +240,13 @@ async function listen<State>(
     throw listenError(error, describeTarget(options));
   }
   const inherited = options.descriptor !== undefined;
-  if (!inherited && options.reusePort === true) await learnPending();
+  const shared = !inherited && options.reusePort === true;
+  if (shared) await learnPending();
   return {
     host: options.path !== undefined ? '' : inherited ? options.host! : listener.hostname,
     port: options.path !== undefined ? 0 : inherited ? options.port! : listener.port,
     path: options.path ?? null,
-    close: () => closeEmpty(listener),
+    close: () => closeEmpty(listener, shared),
     ref: () => listener.ref(),
     unref: () => listener.unref(),
   };
