@@ -69,6 +69,8 @@ export interface RoundRequest {
 const PASSES_LEAST_SHARE = 0.5;
 /** Of the time that is left, at most this is kept back for what is promised. */
 export const PROMISED_SHARE_MAX = 0.35;
+/** Rounds have come out this much dearer than foreseen; the fifth must fit in nevertheless. */
+const VERDICT_MARGIN = 1.2;
 
 export function taskKey(task: { entry: string; cell: string }): string {
   return `${task.entry} ${task.cell}`;
@@ -184,7 +186,7 @@ function reservedS(request: RoundRequest, leastS: number): number {
   }
   const leftS = request.secondsLeft ?? 0;
   const verdictS = Math.max(0, Math.min(ROUNDS_MIN, request.rounds) - request.round) * leastS;
-  const besideS = leftS >= verdictS ? leftS - verdictS : leftS;
+  const besideS = leftS >= verdictS ? Math.max(0, leftS - verdictS * VERDICT_MARGIN) : leftS;
   return Math.min(wantedS, leftS * PROMISED_SHARE_MAX, besideS);
 }
 
@@ -252,14 +254,16 @@ export function planRound(request: RoundRequest): RoundPlan | null {
   if (secondsLeft !== null && round > 0 && secondsLeft < leastS) return null;
   let [sides, passes] = [sideTasks(tasks), request.passes];
   if (secondsLeft !== null) {
-    const roundsLeft = Math.max(1, roundsAimed(request) - round);
+    const aimed = roundsAimed(request);
+    const roundsLeft = Math.max(1, aimed - round);
     const keptS = reservedS(request, leastS);
     // Done before the last round: if time was misjudged, that one bears it.
     const promisedS = keptS / Math.max(1, roundsLeft - 1);
     const roundS = (secondsLeft - keptS) / roundsLeft;
     const found = chooseSides(request, keptS, promisedS, roundS - fixedS - passes * passS);
     sides = found.chosen;
-    const possible = Math.floor((roundS - found.furtherS - fixedS) / passS);
+    const margin = aimed <= ROUNDS_MIN && roundsLeft > 1 ? VERDICT_MARGIN : 1;
+    const possible = Math.floor((roundS / margin - found.furtherS - fixedS) / passS);
     passes = Math.min(passes, Math.max(leastPasses(request), possible));
   }
   const chosen = withControls([...mainTasks(tasks), ...sides], tasks);
