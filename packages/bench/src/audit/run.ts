@@ -18,8 +18,11 @@ import { startH2Observer } from './observer-h2.ts';
 export const auditConnectionsMax = 8;
 /** Of the client that the check of time limits stalls. */
 export const auditTimeoutMs = 1200;
-/** Of the others, which a busy machine may keep waiting without being unfair. */
-const patientTimeoutMs = 15_000;
+/**
+ * Of the others, which a busy machine may keep waiting without being unfair. needle learns of a cut body
+ * by this limit only, two times in a row, and the audit of a study has 30 s in all.
+ */
+const patientTimeoutMs = 5000;
 
 /** The observer that speaks a contestant's protocol. */
 export function startObserverFor({
