@@ -16,6 +16,8 @@ export const bars: Record<'node' | 'bun', readonly Bar[]> = {
 
 /** Whose rate says what upstream and machine can do. */
 export const ceilingContender = 'bare-sockets';
+/** What anybody pays who hands whole bodies over. */
+export const floorContender = 'bare-collect';
 const nearCeilingFrom = 0.9;
 
 export const cpuOf = (window: Sample): number =>
@@ -98,8 +100,12 @@ export function judge(samples: readonly Sample[], list: readonly Bar[]): Verdict
   for (const bar of list) {
     for (const cell of cellsOf(samples)) {
       const own = samplesOf(samples, bar.contender, cell);
-      const ratio = ratios(own, samplesOf(samples, bar.against, cell), cpuOf);
-      if (ratio !== null) verdicts.push({ ...bar, ...cell, ratio, met: ratio.median <= bar.most });
+      const against = samplesOf(samples, bar.against, cell);
+      const ratio = ratios(own, against, cpuOf);
+      const floor = ratios(samplesOf(samples, floorContender, cell), against, cpuOf);
+      if (ratio !== null) {
+        verdicts.push({ ...bar, ...cell, ratio, floor, met: ratio.median <= bar.most });
+      }
     }
   }
   return verdicts;

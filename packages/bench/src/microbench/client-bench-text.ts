@@ -31,6 +31,16 @@ function cellText(rows: readonly Row[], baseline: string): string {
   return [paint('bold', title), head, ...rows.map((row) => rowText(row, baseline))].join('\n');
 }
 
+/** What was missed beside what anybody has to pay. */
+function floorText({ sizeBytes, concurrency, ratio, floor }: Verdict): string {
+  const seen =
+    floor === null
+      ? 'did not run'
+      : `${floor.median.toFixed(2)} [${floor.low.toFixed(2)}-${floor.high.toFixed(2)}]`;
+  const cell = `${sizeText(sizeBytes)}, c=${concurrency}`;
+  return `  ${cell.padEnd(14)} ${ratio.median.toFixed(2)}; bare sockets that hand the body over: ${seen}`;
+}
+
 /** One bar as a table: sizes down, concurrency across. */
 function barText(verdicts: readonly Verdict[]): string {
   const { id, contender, against, most } = verdicts[0]!;
@@ -54,6 +64,7 @@ function barText(verdicts: readonly Verdict[]): string {
     });
     lines.push(`  ${sizeText(size).padStart(8)}${cells.join('')}`);
   }
+  for (const verdict of verdicts) if (!verdict.met) lines.push(floorText(verdict));
   return lines.join('\n');
 }
 

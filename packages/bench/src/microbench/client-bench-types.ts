@@ -67,6 +67,8 @@ export interface Bar {
 
 export interface Verdict extends Bar, Cell {
   ratio: Spread;
+  /** The same ratio of bare sockets that hand the body over in one piece; null if they did not run. */
+  floor: Spread | null;
   met: boolean;
 }
 

@@ -36,6 +36,9 @@ test('bench:client judges by the median of the ratios of each round', () => {
   const [verdict] = judge(samples, [bar]);
   assert.deepEqual(verdict!.ratio, { median: 0.6, low: 0.25, high: 0.8 });
   assert.equal(verdict!.met, false);
+  assert.equal(verdict!.floor, null);
+  const floor = judge([...samples, sample('bare-collect', 0, 8)], [bar])[0]!.floor;
+  assert.deepEqual(floor, { median: 0.2, low: 0.2, high: 0.2 });
   assert.equal(judge(samples, [{ ...bar, most: 0.6 }])[0]!.met, true);
 });
 

@@ -32,11 +32,8 @@ import { contenders } from './client-contenders.ts';
 const missedExitCode = 3;
 /** Bun's fetch sends at most 256 requests at once unless told otherwise. */
 const bunFetchRequestsMax = '1024';
-/** Run when asked for: no bar is about them. */
-const seldom = {
-  node: ['onehop-core-pipelined', 'bare-collect'],
-  bun: ['onehop-core-pipelined'],
-};
+/** Run when asked for: no bar is about it. */
+const seldom = 'onehop-core-pipelined';
 /** Bun's compiler takes longer to be done with everything, and its threads count as CPU. */
 const warmupMsDefault = { node: '2000', bun: '4000' };
 
@@ -68,8 +65,7 @@ if (values.help) {
   --sizes LIST           response sizes in bytes (50,1024,65536,1048576)
   --concurrency LIST     requests at once (1,10,50,400)
   --contenders LIST      of ${contenders.map((each) => each.name).join(', ')}
-                         (default: all but ${seldom.node.join(', ')};
-                         on Bun all but ${seldom.bun.join(', ')})
+                         (default: all but ${seldom})
   --baseline NAME        undici-request on Node, builtin-fetch on Bun
   --rounds N             at least 5 for a result (5)
   --warmup-ms N          of each process, over all cells (2000, on Bun 4000)
@@ -114,7 +110,7 @@ const cells: Cell[] = counts('sizes', values.sizes).flatMap((sizeBytes) =>
 function chosenNames(): string[] {
   const possible = contenders.filter((each) => each.runtimes.includes(runtime));
   if (values.contenders === undefined) {
-    return possible.map((each) => each.name).filter((name) => !seldom[runtime].includes(name));
+    return possible.map((each) => each.name).filter((name) => name !== seldom);
   }
   const names = values.contenders.split(',').filter((name) => name !== '');
   for (const name of names) {
