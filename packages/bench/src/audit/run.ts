@@ -22,7 +22,7 @@ export const auditTimeoutMs = 1200;
  * Of the others, which a busy machine may keep waiting without being unfair. needle learns of a cut body
  * by this limit only, two times in a row, and the audit of a study has 30 s in all.
  */
-const patientTimeoutMs = 5000;
+const patientTimeoutMs = 4000;
 
 /** The observer that speaks a contestant's protocol. */
 export function startObserverFor({

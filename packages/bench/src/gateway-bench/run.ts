@@ -86,10 +86,9 @@ function warmupsOf(group: Group, { role }: Forwarder, quick: boolean): [Cell, Pa
   const warmups: [Cell, Pace][] = [[like, { warmupMs: 0, windowMs }]];
   const stream = group.cells.find(({ kind }) => kind === 'sse');
   if (stream !== undefined) {
-    const { windowMs: waveMs } = paceOf(stream, true);
     // Behind the first wave a tenth of a runtime's CPU is still its compiler's, behind the third 1-2 %.
     const waves = role === 'reference' || quick ? 1 : 4;
-    warmups.push([stream, { warmupMs: 0, windowMs: waveMs * waves }]);
+    warmups.push([stream, { warmupMs: 0, windowMs: stream.events! * stream.paceMs! * waves }]);
   }
   return warmups;
 }

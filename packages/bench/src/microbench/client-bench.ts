@@ -1,10 +1,10 @@
 /**
  * `npm run bench:client`: CPU per request and requests per second of HTTP clients, side by side.
  *
- * Each round runs every contender once, in a fresh process that loads no other client, warms up and then
- * measures all cells in short windows; the order of contenders is reversed each round. Sizes come in
- * ascending order, for long bodies leave a heap behind that is collected less often; the cells of a size
- * are shuffled by seed, alike for all contenders of a round. The figure is the median of per-round
+ * Each round runs every contender once for each size, in a fresh process that loads no other client, warms
+ * up and then measures the cells of that size in short windows: one process for all sizes would measure
+ * long bodies with code that was compiled for short ones, and with the heap that those left. The order of
+ * contenders is reversed each round; cells are shuffled by seed, alike for all contenders of a round. The figure is the median of per-round
  * ratios. The upstream is another process, on Bun if there.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -68,7 +68,7 @@ if (values.help) {
                          (default: all but ${seldom})
   --baseline NAME        undici-request on Node, builtin-fetch on Bun
   --rounds N             at least 5 for a result (5)
-  --warmup-ms N          of each process, over all cells (2000, on Bun 4000)
+  --warmup-ms N          of each process, over its cells (2000, on Bun 4000)
   --window-ms N          of each cell (250)
   --held-mb N            live objects that each process holds besides, as a program would (0)
   --seed N               of the order of the cells of a size (1)
@@ -103,7 +103,8 @@ const windowMs = count('window-ms', values['window-ms'] ?? (values.quick ? '150'
 const heldMb = count('held-mb', values['held-mb'], 0);
 const seed = count('seed', values.seed, 0);
 const baseline = values.baseline ?? (runtime === 'bun' ? 'builtin-fetch' : 'undici-request');
-const cells: Cell[] = counts('sizes', values.sizes).flatMap((sizeBytes) =>
+const sizes = counts('sizes', values.sizes);
+const cells: Cell[] = sizes.flatMap((sizeBytes) =>
   counts('concurrency', values.concurrency).map((concurrency) => ({ sizeBytes, concurrency })),
 );
 
@@ -177,19 +178,21 @@ async function measureAll(names: readonly string[]): Promise<Sample[]> {
   try {
     for (let round = 0; round < rounds; round++) {
       const order = round % 2 === 0 ? names : [...names].reverse();
-      const roundCells = shuffled(cells, random).sort((a, b) => a.sizeBytes - b.sizeBytes);
-      for (const contender of order) {
-        process.stderr.write(`round ${round + 1} of ${rounds}: ${contender}\n`);
-        const windows = await runBlock({
-          contender,
-          port,
-          upstreamPid: upstream.pid!,
-          cells: roundCells,
-          warmupMs,
-          windowMs,
-          heldMb,
-        });
-        for (const window of windows) samples.push({ contender, round, ...window });
+      const roundCells = shuffled(cells, random);
+      for (const sizeBytes of sizes) {
+        for (const contender of order) {
+          process.stderr.write(`round ${round + 1} of ${rounds}, ${sizeBytes} B: ${contender}\n`);
+          const windows = await runBlock({
+            contender,
+            port,
+            upstreamPid: upstream.pid!,
+            cells: roundCells.filter((cell) => cell.sizeBytes === sizeBytes),
+            warmupMs,
+            windowMs,
+            heldMb,
+          });
+          for (const window of windows) samples.push({ contender, round, ...window });
+        }
       }
     }
   } finally {

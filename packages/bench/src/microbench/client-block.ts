@@ -1,6 +1,6 @@
 /**
- * One contender of `bench:client` for one round, in a fresh process: warms up, then measures all cells
- * in short windows. Takes one argument, a {@link BlockRequest} as JSON, and prints a {@link Window}
+ * One contender of `bench:client` for one round and size, in a fresh process: warms up, then measures its
+ * cells in short windows. Takes one argument, a {@link BlockRequest} as JSON, and prints a {@link Window}
  * per line.
  */
 import { canMeasure, cpuUs } from '../gateway-bench/process-stats.ts';

@@ -241,6 +241,15 @@ test('five rounds fit in although everything takes longer than foreseen', () => 
   }
 });
 
+test('with time enough five rounds have all their passes, and side tasks besides', () => {
+  const tasks = wideTasks({ seed: '5' });
+  const main = tasks.filter((task) => task.main).length;
+  const wholeS = main * (0.3 + (PASSES + REHEARSALS) * 0.06);
+  const { rounds, passes } = simulate(tasks, 5, 5, 5 * 2 * wholeS);
+  assert.deepEqual(passes, Array(5).fill(PASSES));
+  assert.ok(rounds.flat().length > 5 * main);
+});
+
 test('both modes of the original pair run in the same rounds: ratios need common ones', () => {
   const { rounds } = simulate(wideTasks({ seed: '5' }), 5, 10, 120);
   const pair = ['httpx', 'aiohttp', 'httpx.per-request', 'aiohttp.per-request'];

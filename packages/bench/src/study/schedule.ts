@@ -176,7 +176,8 @@ function promisedTasks(request: RoundRequest): Task[] {
 
 /**
  * Seconds kept back for what is promised, this round included. It gives way to the rounds without
- * which there is no verdict, unless time is too short for those anyway.
+ * which there is no verdict, with a margin: where time is just enough for them there is nothing else
+ * until they turn out to be cheap. Time that is too short for them anyway is shared.
  */
 function reservedS(request: RoundRequest, leastS: number): number {
   const basket = new Basket(request);
@@ -186,7 +187,8 @@ function reservedS(request: RoundRequest, leastS: number): number {
   }
   const leftS = request.secondsLeft ?? 0;
   const verdictS = Math.max(0, Math.min(ROUNDS_MIN, request.rounds) - request.round) * leastS;
-  const besideS = leftS >= verdictS ? Math.max(0, leftS - verdictS * VERDICT_MARGIN) : leftS;
+  const isHopeless = leftS * VERDICT_MARGIN < verdictS;
+  const besideS = isHopeless ? leftS : Math.max(0, leftS - verdictS * VERDICT_MARGIN);
   return Math.min(wantedS, leftS * PROMISED_SHARE_MAX, besideS);
 }
 
@@ -259,11 +261,12 @@ export function planRound(request: RoundRequest): RoundPlan | null {
     const keptS = reservedS(request, leastS);
     // Done before the last round: if time was misjudged, that one bears it.
     const promisedS = keptS / Math.max(1, roundsLeft - 1);
-    const roundS = (secondsLeft - keptS) / roundsLeft;
+    // The last round may take what is there: if it ends early, what it has counts.
+    const margin = aimed <= ROUNDS_MIN && roundsLeft > 1 ? VERDICT_MARGIN : 1;
+    const roundS = (secondsLeft - keptS) / roundsLeft / margin;
     const found = chooseSides(request, keptS, promisedS, roundS - fixedS - passes * passS);
     sides = found.chosen;
-    const margin = aimed <= ROUNDS_MIN && roundsLeft > 1 ? VERDICT_MARGIN : 1;
-    const possible = Math.floor((roundS / margin - found.furtherS - fixedS) / passS);
+    const possible = Math.floor((roundS - found.furtherS - fixedS) / passS);
     passes = Math.min(passes, Math.max(leastPasses(request), possible));
   }
   const chosen = withControls([...mainTasks(tasks), ...sides], tasks);

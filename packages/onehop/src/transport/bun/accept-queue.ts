@@ -4,8 +4,13 @@
  */
 import { readFileSync } from 'node:fs';
 
-type Poll = (fds: unknown, count: number, timeoutMs: number) => number;
-type SetOption = (fd: number, level: number, name: number, value: unknown, size: number) => number;
+interface Libc {
+  poll(fds: unknown, count: number, timeoutMs: number): number;
+  setsockopt(fd: number, level: number, name: number, value: unknown, size: number): number;
+  addressOf(bytes: ArrayBufferView): number;
+}
+
+let libc: Libc | null = null;
 
 /** `struct pollfd`: int fd, short events, short revents. */
 const request = new Int32Array(2);
@@ -16,19 +21,15 @@ const attachFilter = 26;
 /**
  * A filter of packets, `struct sock_filter` each (u16 code, u8 then, u8 else, u32 operand): the byte
  * of the TCP flags; dropped if SYN is in it, else let through whole. What is established or in its
- * handshake goes on, and connections that take the filter with them never see such a packet.
+ * handshake goes on; a connection that was accepted with the filter on has no use for such packets.
  */
 const dropSyn = new Uint32Array([0x30, 13, 0x01_00_00_45, 2, 0x06, 0, 0x06, 0xff_ff_ff_ff]);
 /** `struct sock_fprog`: u16 length, then the address of the filter. */
 const program = new BigUint64Array(2);
 
-let poll: Poll | null = null;
-let setOption: SetOption | null = null;
-let addressOf: (bytes: ArrayBufferView) => unknown = () => null;
-
 /** Finds what is needed of the C library. Resolves in any case. */
 export async function learnPending(): Promise<void> {
-  if (poll !== null || process.platform !== 'linux') return;
+  if (libc !== null || process.platform !== 'linux') return;
   try {
     // Not a literal: Node's resolver and types know no such module.
     const name = 'bun:ffi';
@@ -37,19 +38,17 @@ export async function learnPending(): Promise<void> {
       poll: { args: ['ptr', 'u64', 'i32'], returns: 'i32' },
       setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
     });
-    addressOf = ptr;
-    poll = symbols.poll as Poll;
-    setOption = symbols.setsockopt as SetOption;
+    libc = { poll: symbols.poll, setsockopt: symbols.setsockopt, addressOf: ptr };
   } catch {
     // Another C library, or no foreign functions here.
   }
 }
 
 export function hasPending(listener: number): boolean {
-  if (poll === null) return false;
+  if (libc === null) return false;
   request[0] = listener;
   request[1] = readable;
-  return poll(addressOf(request), 1, 0) > 0;
+  return libc.poll(libc.addressOf(request), 1, 0) > 0;
 }
 
 /** Whether Linux brings what waits at a port that closes to another socket of the same port. */
@@ -67,9 +66,9 @@ function kernelMoves(): boolean {
  * cannot be had or is not needed.
  */
 export function ignoreNew(listener: number): boolean {
-  if (setOption === null || kernelMoves()) return false;
+  if (libc === null || kernelMoves()) return false;
   program[0] = BigInt(dropSyn.length / 2);
-  program[1] = BigInt(addressOf(dropSyn) as number);
-  const size = program.byteLength;
-  return setOption(listener, socketLevel, attachFilter, addressOf(program), size) === 0;
+  program[1] = BigInt(libc.addressOf(dropSyn));
+  const address = libc.addressOf(program);
+  return libc.setsockopt(listener, socketLevel, attachFilter, address, program.byteLength) === 0;
 }
