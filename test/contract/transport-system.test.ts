@@ -101,7 +101,10 @@ test('one of several sockets of a port that closes resets nobody', {
   };
   const staying = await answering(0);
   let leaving = await answering(staying.port);
-  const [, child] = await start(process.execPath, 'transport-child.js', ['call', `${staying.port}`]);
+  const [, child] = await start(process.execPath, 'transport-child.js', [
+    'call',
+    `${staying.port}`,
+  ]);
   const told = new Promise<string>((resolve, reject) => {
     child.stdout?.once('data', (text) => resolve(String(text)));
     child.once('exit', (code) => reject(new Error(`the callers ended with ${code}`)));
