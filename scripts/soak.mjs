@@ -2,12 +2,11 @@
 // half of the time each, while upstreams and workers are killed, workers are replaced and the
 // configuration is reloaded. Exit code 1 when anything is lost or grows. `--runtime node|bun` picks one,
 // `--rate N` requests per second, `--out FILE` writes the result as JSON.
-import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { executableVersion, rigFacts } from '../packages/bench/dist/study/rig.js';
 import { findBun } from '../packages/onehop/dist/cli/find-bun.js';
 import { runSoak } from '../test/dist/soak/soak.js';
 import { describeSoak, growthOf, judgeSoak } from '../test/dist/soak/soak-report.js';
+import { endOnSignal, writeResult } from './gateway-result.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -22,6 +21,7 @@ const runtimes = ['node', 'bun'].filter(
 );
 const rssGrowthMbMax = 15;
 const runs = [];
+endOnSignal();
 for (const runtime of runtimes) {
   if (runtime === 'bun' && findBun() === null) {
     console.log('Bun was not found: only Node was tried');
@@ -40,17 +40,5 @@ for (const runtime of runtimes) {
   for (const reason of wrong) console.log(`  FAILED: ${reason}`);
   runs.push({ startedAt, rssGrowthMbMax, wrong, growth: growthOf(result), ...result });
 }
-if (values.out !== undefined) {
-  const machine = rigFacts({
-    nodeVersion: process.versions.node,
-    bunVersion: executableVersion(findBun()),
-    pythonVersion: null,
-    generator: `soak callers on node ${process.versions.node}`,
-  });
-  const command = ['npm run soak --', ...process.argv.slice(2)].join(' ');
-  const createdAt = new Date().toISOString();
-  const result = { kind: 'gateway-soak', createdAt, command, machine, runs };
-  writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
-  console.log(`written to ${values.out}`);
-}
+if (values.out !== undefined) writeResult(values.out, 'soak', runs);
 process.exit(runs.some(({ wrong }) => wrong.length > 0) ? 1 : 0);

@@ -2,12 +2,11 @@
 // then 1,000 at once by killing their process, and says how soon the upstream saw each close. Exit code
 // 1 when a bar is missed. `--clients N`, `--waves N`, `--runtime node|bun`, `--mode spread|at-once`,
 // `--out FILE` writes the result as JSON.
-import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { executableVersion, rigFacts } from '../packages/bench/dist/study/rig.js';
 import { findBun } from '../packages/onehop/dist/cli/find-bun.js';
 import { runStorm } from '../test/dist/soak/storm.js';
 import { describeStorm, judgeStorm, stormBars } from '../test/dist/soak/storm-report.js';
+import { endOnSignal, writeResult } from './gateway-result.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -22,6 +21,7 @@ const { values } = parseArgs({
 const clients = Number(values.clients);
 const seed = Number(values.seed);
 const runs = [];
+endOnSignal();
 
 async function run(runtime, options) {
   const startedAt = new Date().toISOString();
@@ -54,22 +54,5 @@ for (const [name, executable] of [
   if (values.mode !== 'spread') await run(name, { ...atOnce, executable });
 }
 const failed = runs.some(({ wrong }) => wrong.length > 0);
-if (values.out !== undefined) {
-  const machine = rigFacts({
-    nodeVersion: process.versions.node,
-    bunVersion: executableVersion(findBun()),
-    pythonVersion: null,
-    generator: `storm callers on node ${process.versions.node}`,
-  });
-  const command = ['npm run storm --', ...process.argv.slice(2)].join(' ');
-  const result = {
-    kind: 'gateway-storm',
-    createdAt: new Date().toISOString(),
-    command,
-    machine,
-    runs,
-  };
-  writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
-  console.log(`written to ${values.out}`);
-}
+if (values.out !== undefined) writeResult(values.out, 'storm', runs);
 process.exit(failed ? 1 : 0);

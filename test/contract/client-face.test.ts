@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import * as zlib from 'node:zlib';
 import { Client, type ClientOptions, OnehopError } from 'onehop';
 import { transport } from 'onehop/transport';
-import { chunked, ok, RawServer, type Script } from '../support/raw-server.ts';
+import { chunk, chunked, ok, RawServer, type Script } from '../support/raw-server.ts';
 
 type Body = (client: Client, server: RawServer) => Promise<void>;
 
@@ -235,7 +235,7 @@ describe('responses', () => {
         'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n',
       );
       for (const text of ['id: 1\nda', 'ta: a\n\ndata: b\n', '\ndata: [DONE]\n\n']) {
-        peer.send(`${text.length.toString(16)}\r\n${text}\r\n`);
+        peer.send(chunk(text));
       }
       peer.send('0\r\n\r\n');
     },

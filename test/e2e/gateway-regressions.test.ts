@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkConfig } from 'onehop/gateway';
-import { ok, type RawPeer, type Script } from '../support/raw-server.ts';
+import { chunk, ok, type RawPeer, type Script } from '../support/raw-server.ts';
 import {
   ask,
   assertGaugesZero,
   gauges,
   pause,
-  type Rig,
   simple,
   until,
+  upstreamOf,
   withGateway,
   withServers,
 } from './gateway-rig.ts';
@@ -28,8 +28,6 @@ const named =
     peer.send(ok(`${name} ${request.target}`));
 const failed = 'HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n';
 const errorOf = (answer: { fields: Map<string, string> }) => answer.fields.get('x-onehop-error');
-const upstreamOf = (rig: Pick<Rig, 'gateway'>) => rig.gateway.tables.upstreams.get('up')!;
-const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
 
 // ---- Breaker ------------------------------------------------------------------------------------
 

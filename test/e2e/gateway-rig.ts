@@ -39,6 +39,11 @@ export interface Rig {
   close(): Promise<void>;
 }
 
+/** The upstream of {@link simple}. */
+export const upstreamOf = (rig: Pick<Rig, 'gateway'>): Upstream =>
+  rig.gateway.tables.upstreams.get('up')!;
+type Upstream = NonNullable<ReturnType<Gateway['tables']['upstreams']['get']>>;
+
 /** Every gauge that belongs to exchanges, by name; all are 0 while no request is under way. */
 export function gauges(gateway: Gateway): Record<string, number> {
   const found: Record<string, number> = { exchangesOpen: gateway.server.counters.exchangesOpen };

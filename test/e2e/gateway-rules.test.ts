@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { transport } from 'onehop/transport';
 import {
+  chunk,
   chunked,
   ok,
   type RawPeer,
@@ -20,9 +21,9 @@ import {
   assertGaugesZero,
   gauges,
   pause,
-  type Rig,
   simple,
   until,
+  upstreamOf,
   withGateway,
   withServers,
 } from './gateway-rig.ts';
@@ -35,9 +36,6 @@ const post = (body: string, fields = ''): string =>
 
 const streamHead =
   'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n';
-const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
-
-const upstreamOf = (rig: Rig) => rig.gateway.tables.upstreams.get('up')!;
 
 // ---- Rule 1: cancel by default, in every phase --------------------------------------------------
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { transport } from 'onehop/transport';
-import { RawServer, type Script } from '../support/raw-server.ts';
+import { chunk, RawServer, type Script } from '../support/raw-server.ts';
 import { parseFirstResponse } from './conformance.ts';
 import { pause, simple, until, withGateway } from './gateway-rig.ts';
 import { checkTail, withSimGateway } from './gateway-sim.ts';
@@ -13,7 +13,6 @@ const get = (version = 'HTTP/1.1'): string => `GET / ${version}\r\nHost: t\r\n\r
 const headOf = (type: string): string =>
   `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`;
 const events = headOf('text/event-stream');
-const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
 
 async function withUpstream(
   script: Script,

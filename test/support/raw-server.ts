@@ -184,7 +184,12 @@ export function ok(body: string, fields = ''): string {
   return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n${fields}\r\n${body}`;
 }
 
+/** One chunk of a body; `text` is latin1. */
+export function chunk(text: string): string {
+  return `${text.length.toString(16)}\r\n${text}\r\n`;
+}
+
 export function chunked(pieces: readonly string[], trailers = ''): string {
-  const chunks = pieces.map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join('');
+  const chunks = pieces.map(chunk).join('');
   return `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n${trailers}\r\n`;
 }

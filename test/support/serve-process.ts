@@ -17,6 +17,12 @@ export interface Answer {
   readonly body: string;
 }
 
+/** Those that run: none is to outlive whoever started it, however that ends. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 export class ServeProcess {
   readonly child: ChildProcess;
   readonly exit: Promise<number | null>;
@@ -36,6 +42,8 @@ export class ServeProcess {
     this.child.stdout!.on('data', (bytes) => {
       this.stdout += bytes;
     });
+    running.add(this.child);
+    this.child.once('exit', () => running.delete(this.child));
     this.exit = new Promise((done) => this.child.once('close', (code) => done(code)));
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { judge, rowsOf } from './judge.ts';
-import { cpuUs, rssBytes } from './process-stats.ts';
+import { type CpuSnapshot, cpuBetween, cpuSnapshot, rssBytes } from './process-stats.ts';
 import { ceilingWarnings, chooseGroups, readScenarios } from './run.ts';
 import type { Bar, Sample } from './types.ts';
 
@@ -116,13 +116,33 @@ test('a forwarder near the direct baseline is told of', () => {
   assert.equal(ceilingWarnings([direct, sample({ requestsPerS: 900 })]).length, 0);
 });
 
+test('one window is read by one clock: nanoseconds, or ticks at both ends once a thread has ended', () => {
+  const of = (ticksUs: number, threads: [string, number][], waitedTicksUs = 0): CpuSnapshot =>
+    new Map([[7, { ticksUs, waitedTicksUs, threads: new Map(threads) }]]);
+  // 190 ms ended with other threads before the window: the clocks differ by that, and it is no matter.
+  const before = of(1_190_000, [['1', 900_000]]);
+  const grown = of(1_290_000, [
+    ['1', 990_123],
+    ['2', 5000],
+  ]);
+  assert.equal(cpuBetween(before, grown), 95_123);
+  assert.equal(cpuBetween(before, of(1_290_000, [['2', 5000]])), 100_000);
+  assert.equal(cpuBetween(before, of(1_290_000, [['1', 990_123]], 30_000)), 120_123);
+  // A child that was started within the window counts whole.
+  const child: CpuSnapshot = new Map([
+    ...grown,
+    [8, { ticksUs: 20_000, waitedTicksUs: 0, threads: null }],
+  ]);
+  assert.equal(cpuBetween(before, child), 115_123);
+});
+
 test('CPU time and memory of a process are read from the system', {
   skip: process.platform === 'linux' ? false : 'needs /proc',
 }, () => {
-  const before = cpuUs(process.pid);
+  const before = cpuSnapshot(process.pid);
   const endMs = performance.now() + 150;
   while (performance.now() < endMs);
-  const used = cpuUs(process.pid) - before;
+  const used = cpuBetween(before, cpuSnapshot(process.pid));
   // At least some of the time was ours, on however busy a machine; other threads may add to it.
   assert.ok(used > 10_000 && used < 2_000_000, String(used));
   assert.ok(rssBytes(process.pid) > 1024 * 1024);

@@ -8,7 +8,7 @@ import { defaultPlan, type LoadPlan, type LoadResult, spawnLoad } from '../load/
 import { runtimeCommand } from '../load/spawn.ts';
 import { chatAnswer, chatQuestion, eventText, paddedJson, promptOf } from './payload.ts';
 import { startProgram } from './peers.ts';
-import { cpuUs, rssBytes } from './process-stats.ts';
+import { type CpuSnapshot, cpuBetween, cpuSnapshot, rssBytes } from './process-stats.ts';
 import type { Cell, Sample } from './types.ts';
 
 export interface Subject {
@@ -27,12 +27,12 @@ export interface Pace {
 export class WindowMark {
   #server: Server | null = null;
   #pid: number | null = null;
-  #startUs = 0;
+  #start: CpuSnapshot = new Map();
   url = '';
 
   async open(): Promise<void> {
     this.#server = createServer((_request, response) => {
-      if (this.#pid !== null) this.#startUs = cpuUs(this.#pid);
+      if (this.#pid !== null) this.#start = cpuSnapshot(this.#pid);
       response.end();
     });
     await new Promise<void>((resolve) => this.#server!.listen(0, '127.0.0.1', resolve));
@@ -45,7 +45,7 @@ export class WindowMark {
 
   /** CPU of the watched process since the mark, µs. */
   sinceUs(): number | null {
-    return this.#pid === null ? null : cpuUs(this.#pid) - this.#startUs;
+    return this.#pid === null ? null : cpuBetween(this.#start, cpuSnapshot(this.#pid));
   }
 
   close(): void {

@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CliError } from '../cli-error.ts';
+import { utilisationMax } from '../load/self-check.ts';
 import { runtimeCommand } from '../load/spawn.ts';
 import {
   check,
@@ -259,8 +260,18 @@ export function ceilingWarnings(samples: readonly Sample[]): string[] {
         'generator or upstream is the limit, only CPU per request tells',
     );
   }
+  for (const cell of new Set(samples.filter(isOpen).map((one) => one.cell))) {
+    const own = samples.filter((one) => one.cell === cell && isOpen(one));
+    const most = Math.max(...own.map(({ generatorCpu }) => generatorCpu ?? 0));
+    if (most <= utilisationMax) continue;
+    warnings.push(
+      `${cell}: the generator used up to ${(most * 100).toFixed(0)} % of a core: what p99 shows may be its own`,
+    );
+  }
   return warnings;
 }
+
+const isOpen = ({ ratePerS }: Sample): boolean => ratePerS !== null;
 
 /** Memory does not scatter; a quick look at the peers, which are far apart, is one round. */
 function roundsOf(group: Group, { rounds, quick }: BenchOptions): number {

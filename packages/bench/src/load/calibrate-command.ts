@@ -157,6 +157,7 @@ async function run(flags: CalibrateFlags): Promise<void> {
     };
     writeFileAtomically(output, `${JSON.stringify(calibration, null, 2)}\n`);
     process.stdout.write(`${calibrationText(calibration)}\nWritten to ${output}\n`);
+    if (calibration.bars.some(({ passed }) => !passed)) process.exitCode = ExitCode.Breached;
   } finally {
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);

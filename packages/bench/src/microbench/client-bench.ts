@@ -4,8 +4,8 @@
  * Each round runs every contender once for each size, in a fresh process that loads no other client, warms
  * up and then measures the cells of that size in short windows: one process for all sizes would measure
  * long bodies with code that was compiled for short ones, and with the heap that those left. The order of
- * contenders is reversed each round; cells are shuffled by seed, alike for all contenders of a round. The figure is the median of per-round
- * ratios. The upstream is another process, on Bun if there.
+ * contenders is reversed each round; cells are shuffled by seed, alike for all contenders of a round. The
+ * figure is the median of per-round ratios. The upstream is another process, on Bun if there.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util';
 import { findBun } from 'onehop/cli/find-bun';
 import { makeDirectory, writeFileAtomically } from '../results/index.ts';
 import { seededRandom } from '../stats/index.ts';
+import { shuffled } from '../study/random.ts';
 import { executableVersion, rigFacts } from '../study/rig.ts';
 import { bars, judge, rowsOf } from './client-bench-judge.ts';
 import { resultText } from './client-bench-text.ts';
@@ -160,15 +161,6 @@ function runBlock(request: BlockRequest): Promise<Window[]> {
       else reject(new Error(`${request.contender} exited with ${code}`));
     });
   });
-}
-
-function shuffled<T>(list: readonly T[], random: () => number): T[] {
-  const result = [...list];
-  for (let i = result.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [result[i], result[j]] = [result[j]!, result[i]!];
-  }
-  return result;
 }
 
 async function measureAll(names: readonly string[]): Promise<Sample[]> {

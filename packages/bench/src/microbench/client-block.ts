@@ -3,7 +3,7 @@
  * cells in short windows. Takes one argument, a {@link BlockRequest} as JSON, and prints a {@link Window}
  * per line.
  */
-import { canMeasure, cpuUs } from '../gateway-bench/process-stats.ts';
+import { canMeasure, cpuBetween, cpuSnapshot } from '../gateway-bench/process-stats.ts';
 import type { BlockRequest, Cell, Window } from './client-bench-types.ts';
 import { contenders } from './client-contenders.ts';
 import type { Open, OpenContender } from './client-drive.ts';
@@ -62,13 +62,14 @@ async function measure(open: Open, cell: Cell): Promise<Window> {
   const { drive, close } = openCell(open, cell);
   await drive(cell.concurrency, until(settleMs));
   collectGarbage();
-  const upstreamBefore = measuresUpstream ? cpuUs(request.upstreamPid) : 0;
+  const upstreamBefore = measuresUpstream ? cpuSnapshot(request.upstreamPid) : null;
   const cpu = process.cpuUsage();
   const startMs = performance.now();
   const requests = await drive(cell.concurrency, until(request.windowMs));
   const wallMs = performance.now() - startMs;
   const used = process.cpuUsage(cpu);
-  const upstreamUs = measuresUpstream ? cpuUs(request.upstreamPid) - upstreamBefore : null;
+  const upstreamUs =
+    upstreamBefore === null ? null : cpuBetween(upstreamBefore, cpuSnapshot(request.upstreamPid));
   await close();
   return {
     ...cell,

@@ -32,7 +32,7 @@ export function stripOf(analysis: StudyAnalysis): (readonly [name: string, value
     ],
     ['Runs', `${number(measurements.length)}${complete ? '' : ', interrupted'}`],
     ['Pool', `at most ${settings.connectionsMax} connections`],
-    ['Warm-up', `${number(settings.warmupRequests)} requests, ${number(settings.warmupMs)} ms`],
+    ['Warm-up', `until CPU falls no more, at most ${number(settings.warmupMs)} ms`],
     [
       'Intervals',
       `${percent(settings.confidence)}, band at least ±${percent(settings.equivalenceMin)}`,

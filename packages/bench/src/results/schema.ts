@@ -136,7 +136,6 @@ const settings = Type.Object({
   rounds: count(),
   seed: number(),
   connectionsMax: count(),
-  warmupRequests: count(),
   warmupMs: share(),
   bootstrapResamples: Type.Integer({ minimum: 100 }),
   confidence: Type.Number({ exclusiveMinimum: 0.5, exclusiveMaximum: 1 }),

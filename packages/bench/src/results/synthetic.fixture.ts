@@ -280,7 +280,6 @@ function frame(options: SimulationOptions, entries: Entry[], cells: Cell[]): Stu
       rounds: options.rounds ?? 10,
       seed: options.seed ?? 1,
       connectionsMax: 100,
-      warmupRequests: 200,
       warmupMs: 500,
       bootstrapResamples: 10_000,
       confidence: 0.95,

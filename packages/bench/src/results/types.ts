@@ -155,7 +155,6 @@ export interface StudySettings {
   rounds: number;
   seed: number;
   connectionsMax: number;
-  warmupRequests: number;
   warmupMs: number;
   bootstrapResamples: number;
   confidence: number;

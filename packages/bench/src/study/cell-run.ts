@@ -4,6 +4,7 @@
  */
 import type { LoadPlan, PhaseLimits, SessionProcess } from '../load/index.ts';
 import type { Cell } from '../results/types.ts';
+import { median } from '../stats/index.ts';
 import { jsonRequest, plainRequest } from './http.ts';
 import {
   type ApiMeasure,
@@ -43,9 +44,6 @@ interface Seen {
   calibrationMs: number[];
   upstream: UpstreamMeasure;
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 
 /** Whether CPU per request has stopped falling, from the figures of successive windows. */
 export function hasSettled(windowsUs: readonly number[]): boolean {

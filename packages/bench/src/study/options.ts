@@ -40,7 +40,6 @@ export interface StudyOptions {
   cellMsMax: number;
   /** Longest warm-up; it ends sooner when the CPU per request falls no more. */
   warmupMs: number;
-  warmupRequests: number;
   /** Upper bound of upstream connections per API process: the same for every contestant. */
   connectionsMax: number;
 }
@@ -201,7 +200,6 @@ export function readOptions(raw: RawOptions, bunPresent: boolean): StudyOptions 
           : 800
         : durationMs(raw.cellLimit, '--cell-limit'),
     warmupMs: raw.warmup === undefined ? WARMUP_MS : durationMs(raw.warmup, '--warmup'),
-    warmupRequests: 100,
     connectionsMax:
       raw.connectionsMax === undefined
         ? Math.max(...connections)

@@ -197,6 +197,7 @@ export class Rounds {
     const runs = await phases.time('turns', () =>
       runByTurns(sessions, plan, context, events, stopped),
     );
+    const failed = new Set<Session>();
     for (const run of runs) {
       const { session, cell } = run;
       const { entry } = session.plan;
@@ -205,11 +206,12 @@ export class Rounds {
         this.#measured(round, entry, cell, await run.finish({ round, order }));
         this.#costs.took(entry.id, cell.id, run.spentMs / 1000 / passes);
       } catch (error) {
+        failed.add(session);
         if (!stopped.aborted) await events.failed(session, error as Error);
       }
     }
     for (const { session } of runs) {
-      if (!stopped.aborted && !this.#dropped.has(session.plan.entry.id)) {
+      if (!stopped.aborted && !failed.has(session) && !this.#dropped.has(session.plan.entry.id)) {
         await phases.time('further cells', () => this.#runCells(round, session, 1));
       }
       progress.blockDone();

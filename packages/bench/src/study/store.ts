@@ -18,7 +18,8 @@ import { cellFileName } from './cells.ts';
 import { groupBy } from './group.ts';
 import type { StudyOptions } from './options.ts';
 
-const PLAN_VERSION = 1;
+/** 2: pieces, pinning and the case of a study are in its plan. */
+const PLAN_VERSION = 2;
 
 interface PlanFile {
   kind: 'onehop-study-plan';
@@ -123,7 +124,7 @@ export class StudyStore {
     }
   }
 
-  /** @throws CliError when the directory holds no study, a broken one or one of a newer version */
+  /** @throws CliError when the directory holds no study, a broken one or one of another version */
   load(): StoredStudy {
     const path = this.#planPath;
     if (!existsSync(this.resultsPath) || !existsSync(path)) {
@@ -141,6 +142,11 @@ export class StudyStore {
     if (plan.version > PLAN_VERSION) {
       throw new CliError(
         `--resume: ${path} has version ${plan.version}, but this onehop reads up to ${PLAN_VERSION}: update onehop`,
+      );
+    }
+    if (plan.version < PLAN_VERSION) {
+      throw new CliError(
+        `--resume: ${path} is of an earlier onehop, which measured otherwise; start a new study`,
       );
     }
     try {

@@ -301,7 +301,7 @@ test('--resume refuses a directory without a study and results of a newer schema
   assert.match(missing.stderr(), /^onehop bench: --resume: .* holds no study/);
   const newer = { kind: 'onehop-study', schemaVersion: 999 };
   writeFileSync(join(empty, 'results.json'), JSON.stringify(newer));
-  const plan = { kind: 'onehop-study-plan', version: 1, options: {}, spentMs: 0 };
+  const plan = { kind: 'onehop-study-plan', version: 2, options: {}, spentMs: 0 };
   writeFileSync(join(empty, 'plan.json'), JSON.stringify(plan));
   const run = start('--resume', empty);
   assert.equal(await run.exited, 1);

@@ -169,7 +169,6 @@ function emptyResults(
       rounds: options.rounds,
       seed: options.seed,
       connectionsMax: options.connectionsMax,
-      warmupRequests: options.warmupRequests,
       warmupMs: options.warmupMs,
       bootstrapResamples: BOOTSTRAP_RESAMPLES,
       confidence: CONFIDENCE,
@@ -186,7 +185,14 @@ function emptyResults(
 
 /** Carries an interrupted study on. @throws CliError when what would be added is not comparable */
 function takeOver(results: StudyResults, { results: old }: StoredStudy): void {
-  const facts = ['cpuModel', 'cores', 'nodeVersion', 'bunVersion', 'onehopVersion'] as const;
+  const facts = [
+    'cpuModel',
+    'cores',
+    'nodeVersion',
+    'bunVersion',
+    'onehopVersion',
+    'generator',
+  ] as const;
   for (const fact of facts) {
     if (old.rig[fact] === results.rig[fact]) continue;
     throw new CliError(
