@@ -111,6 +111,18 @@ describe('requests', () => {
     const open = await (await client.post('s', { body: pieces() })).json<Echo>();
     assert.equal(open.body, 'one two');
     assert.equal(open.headers['transfer-encoding'], 'chunked');
+    let ended = false;
+    async function* tooMany(): AsyncGenerator<string> {
+      try {
+        yield 'far more than seven';
+      } finally {
+        ended = true;
+      }
+    }
+    const short = client.post('s', { body: tooMany(), contentLength: 7 });
+    await assert.rejects(short, code('BODY_LENGTH_MISMATCH'));
+    for (let i = 0; i < 100 && !ended; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.ok(ended, 'the source is left open');
     const known = await (await client.post('s', { body: pieces(), contentLength: 7 })).json<Echo>();
     assert.equal(known.headers['content-length'], '7');
     const stream = new ReadableStream<Uint8Array>({

@@ -413,9 +413,11 @@ export function clientContract(name: string, makeTransport: () => Transport): vo
       },
       async (fixture) => {
         fixture.server.clock = fixture.transport.clock;
-        // Else it would go on for ever.
+        const startMs = fixture.transport.clock.nowMs();
         const record = await fixture.run();
         assert.equal(record.error?.code, 'HEAD_TIMEOUT');
+        // Drips that moved the deadline on would go on to the end of all time, 20 s.
+        assert.ok(fixture.transport.clock.nowMs() - startMs < 5000);
       },
       { timeouts: { headTimeoutMs: 80 } },
     );

@@ -327,7 +327,7 @@ export function serverFaultContract(name: string, makeRig: () => Rig): void {
         const flood = Array.from({ length: 300 }, () => fixture.connect());
         assert.ok(await fixture.rig.until(() => flood.every(({ ended }) => ended)));
         const told = flood.filter(({ text }) => statusesOf(text)[0] === 503);
-        assert.ok(told.length > 0 && told.length <= flood.length, `${told.length} were told`);
+        assert.ok(told.length > 0, 'nobody was told');
         assert.equal(fixture.server.counters.connectionsRefused, flood.length);
         assert.ok(
           fixture.server.counters.connectionsOpen <= 257,

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { createGateway, type Gateway } from 'onehop/gateway';
+import { createGateway, type Gateway, MetricsObserver } from 'onehop/gateway';
 import { ok, type Script } from '../support/raw-server.ts';
 import { ask, pause, simple, until, withGateway, withServers } from './gateway-rig.ts';
 import { type SimAnswer, type SimClient, withSimGateway } from './gateway-sim.ts';
@@ -28,7 +28,7 @@ async function tally(port: number, count: number): Promise<Record<string, number
 /** One machine behind the name: an address of 127/8 on the port that all of them have. */
 class Machine {
   readonly host: string;
-  mode: 'fine' | 'reset' | 'ill' = 'fine';
+  mode: 'fine' | 'reset' | 'ill' | 'silent' = 'fine';
   requests = 0;
   port = 0;
   readonly sockets = new Set<Socket>();
@@ -46,7 +46,7 @@ class Machine {
         if (this.mode === 'reset') socket.destroy();
         else if (probe && this.mode === 'ill') {
           socket.write('HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n');
-        } else socket.write(ok(host));
+        } else if (this.mode !== 'silent') socket.write(ok(host));
       });
     });
   }
@@ -170,7 +170,7 @@ test('active checks ask every address of a name and take out the one that is ill
   ));
 
 test('a name is looked up again: addresses come, go with what they have, and outlive a failure', () =>
-  named({}, async ({ port, machines, resolveTo, labels }) => {
+  named({ limits: { poolIdle: '1m' } }, async ({ port, machines, resolveTo, labels }) => {
     resolveTo(['127.0.0.1', '127.0.0.2']);
     assert.ok(await until(() => labels().length === 2), 'an address that left is kept');
     assert.deepEqual(await tally(port, 4), { '127.0.0.1': 2, '127.0.0.2': 2 });
@@ -184,6 +184,28 @@ test('a name is looked up again: addresses come, go with what they have, and out
     resolveTo(['127.0.0.1']);
     assert.ok(await until(() => labels().length === 1));
     assert.deepEqual(await tally(port, 2), { '127.0.0.1': 2 });
+  }));
+
+test('an address that leaves and comes back while a request waits on it is told of once, and as up', () =>
+  named({}, async ({ gateway, port, machines, resolveTo, labels }) => {
+    machines[1]!.mode = 'silent';
+    const callers = await Promise.all(
+      Array.from({ length: 3 }, async () => {
+        const client = await RawClient.open(port);
+        client.send(get());
+        return client;
+      }),
+    );
+    assert.ok(await until(() => machines[1]!.requests === 1));
+    resolveTo(['127.0.0.1', '127.0.0.3']);
+    assert.ok(await until(() => !labels().includes('127.0.0.2')));
+    resolveTo(['127.0.0.1', '127.0.0.2', '127.0.0.3']);
+    assert.ok(await until(() => labels().includes('127.0.0.2')));
+    const rows = new MetricsObserver({ version: 'test' }).snapshot(gateway)['onehop_target_up']!;
+    const told = rows.map(([values, up]) => [values.at(-1), up]);
+    assert.equal(new Set(told.map(([label]) => label)).size, told.length, JSON.stringify(told));
+    assert.ok(told.every(([, up]) => up === 1));
+    for (const client of callers) client.close();
   }));
 
 test('a reload keeps the addresses of a name and their connections', () =>

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkConfig } from 'onehop/gateway';
-import { chunk, ok, type RawPeer, type Script } from '../support/raw-server.ts';
+import { transport } from 'onehop/transport';
+import { chunk, ok, type RawPeer, RawServer, type Script } from '../support/raw-server.ts';
 import {
   ask,
   assertGaugesZero,
@@ -28,6 +29,28 @@ const named =
     peer.send(ok(`${name} ${request.target}`));
 const failed = 'HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n';
 const errorOf = (answer: { fields: Map<string, string> }) => answer.fields.get('x-onehop-error');
+
+// ---- Retries ------------------------------------------------------------------------------------
+
+test('a target that nobody was reached at takes no attempt from a stale connection of the next', async () => {
+  const closed = new RawServer(() => {});
+  await closed.listen(transport);
+  const deadPort = closed.port;
+  await closed.close();
+  // Every second request of a connection finds it closed, as behind a keep-alive that ran out.
+  const stale: Script = (peer, { target }) => {
+    if (peer.requests % 2 === 0) peer.reset();
+    else peer.send(ok(target));
+  };
+  await withServers([stale], async (_, [port]) => {
+    const input = simple([deadPort, port!], { health: { ejectAfter: 1000 } });
+    await withGateway(input, async (rig) => {
+      const statuses: number[] = [];
+      for (let i = 0; i < 4; i++) statuses.push((await ask(rig.port, get(`/${i}`))).status);
+      assert.deepEqual(statuses, Array(4).fill(200));
+    });
+  });
+});
 
 // ---- Breaker ------------------------------------------------------------------------------------
 

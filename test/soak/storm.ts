@@ -214,15 +214,16 @@ function configOf(upstreamPort: number, deafPort: number): object {
   return {
     upstreams: {
       up: { targets, limits: { pending: 10_000, pendingPerTarget: 10_000, connections: 10_000 } },
-      few: { targets, limits: { pending: 3, queue: 10_000, queueWait: '20s' } },
-      deaf: { targets: [`http://127.0.0.1:${deafPort}`], timeouts: { connect: '20s' } },
+      few: { targets, limits: { pending: 3, queue: 10_000, queueWait: '10m' } },
+      deaf: { targets: [`http://127.0.0.1:${deafPort}`], timeouts: { connect: '10m' } },
     },
     routes: [
       { path: '/queue/*', upstream: 'few' },
       { path: '/connecting/*', upstream: 'deaf' },
       { path: '/*', upstream: 'up' },
     ],
-    limits: { connectionsPerAddress: 100_000 },
+    // No deadline may end what a caller that was not heard leaving has left behind.
+    limits: { connectionsPerAddress: 100_000, headTime: '10m', bodyGap: '10m' },
   };
 }
 

@@ -75,7 +75,8 @@ export class BodyPump {
         if (bytes.length === 0) continue;
         let status = exchange.write(bytes, 0, bytes.length);
         while (status === WriteStatus.Closed) {
-          if (this.#sentAny) return;
+          // `write` itself may have ended the exchange.
+          if (this.#sentAny || this.#over) return;
           // Nothing of the body is on its way: the exchange may be moving to another connection.
           await this.#untilDrained();
           if (this.#over) return;

@@ -274,7 +274,7 @@ export class BodyReader implements DecoderEvents {
       : Buffer.concat(more);
   }
 
-  /** As {@link whole}, in a buffer of its own. */
+  /** As {@link whole}; views of reads are copied and the reads given back. */
   exact(): Uint8Array {
     const isView = this.#more === null && this.#transport !== null && !this.#hasCopies;
     const transport = this.#transport;

@@ -165,7 +165,8 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
 
   /**
    * Sends `bytes[start, end)` of a streamed request body. After `Queued` wait for `onDrain`; after
-   * `Closed` write no more (the exchange is over, or the response came before the body was through).
+   * `Closed` write no more (the exchange is over, or the response came before the body was through); of
+   * a body with `keepsUnsent` nothing may be on its way yet, and `onDrain` asks for it again.
    * The bytes must not be changed while they are queued. Writing more than the announced length
    * fails the exchange with BODY_LENGTH_MISMATCH.
    */

@@ -56,6 +56,7 @@ export class ProxyConnect {
 
 function refused(message: string, status = 0): OnehopError {
   // 407 wants credentials and 403 says no: another attempt would hear the same.
-  const code = status >= 400 && status < 500 ? 'PROXY_REFUSED' : 'CONNECT_FAILED';
+  const passes = status === 408 || status === 429;
+  const code = status >= 400 && status < 500 && !passes ? 'PROXY_REFUSED' : 'CONNECT_FAILED';
   return new OnehopError(code, message, { phase: 'connect' });
 }

@@ -52,7 +52,8 @@ const SPANS = [1, 64, 4096, 262_144] as const;
 const LEVELS = SPANS.length;
 
 /**
- * Never fires early; late by at most one tick plus what the event loop adds. `arm` and `disarm` are
+ * Never fires early, except by what a turn had taken before it was armed within it (`beginTurn`); late
+ * by at most one tick plus what the event loop adds. `arm` and `disarm` are
  * O(1) and allocate nothing. A timer that has become pointless is left to lapse instead of being
  * cleared, and it never keeps the process alive.
  */

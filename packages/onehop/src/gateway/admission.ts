@@ -7,7 +7,7 @@ import { dispatch } from './attempt.ts';
 import { type Breaker, Pass } from './balancing/breaker.ts';
 import { type GatewayExchange, timerKind } from './exchange.ts';
 import { failExchange, refuseBusy } from './refusal.ts';
-import type { Upstream } from './upstream.ts';
+import type { Member, Upstream } from './upstream.ts';
 
 /** Lets the exchange in, makes it wait, or refuses it (503 or 429 with Retry-After). */
 export function admit(exchange: GatewayExchange, nowMs = exchange.gateway.nowMs()): void {
@@ -23,23 +23,12 @@ export function admit(exchange: GatewayExchange, nowMs = exchange.gateway.nowMs(
     exchange.isProbe = pass === Pass.Probe;
   }
   if (upstream.pending < upstream.config.limits.pendingMax) {
-    const member = upstream.pick(nowMs, 0, exchange.keyHash);
+    const member = choose(upstream, exchange, nowMs);
     if (member !== null) {
-      exchange.admitted = true;
-      upstream.pending++;
-      exchange.member = member;
-      dispatch(exchange);
+      letIn(exchange, upstream, member);
       return;
     }
     if (!upstream.hasMemberUp(nowMs)) {
-      const ejected = upstream.pickEjected(0);
-      if (ejected !== null) {
-        exchange.admitted = true;
-        upstream.pending++;
-        exchange.member = ejected;
-        dispatch(exchange);
-        return;
-      }
       leaveBreaker(exchange, upstream);
       refuseBusy(exchange, 'NO_TARGET', 'No target of this upstream is healthy.', 1000);
       return;
@@ -47,6 +36,19 @@ export function admit(exchange: GatewayExchange, nowMs = exchange.gateway.nowMs(
   }
   leaveBreaker(exchange, upstream);
   enqueue(exchange, upstream, nowMs);
+}
+
+/** Whoever can take it; where nobody is up, one that was ejected for failures of requests. */
+function choose(upstream: Upstream, exchange: GatewayExchange, nowMs: number): Member | null {
+  const member = upstream.pick(nowMs, 0, exchange.keyHash);
+  return member !== null || upstream.hasMemberUp(nowMs) ? member : upstream.pickEjected(0);
+}
+
+function letIn(exchange: GatewayExchange, upstream: Upstream, member: Member): void {
+  exchange.admitted = true;
+  upstream.pending++;
+  exchange.member = member;
+  dispatch(exchange);
 }
 
 /** Too many recent requests failed: the answer while the breaker is open. */
@@ -100,7 +102,7 @@ function admitNext(upstream: Upstream): boolean {
   const next = queue.peek()!;
   const nowMs = next.gateway.nowMs();
   const pass = breaker === null ? Pass.Yes : breaker.tryPass(nowMs);
-  const member = pass === Pass.No ? null : upstream.pick(nowMs, 0, next.keyHash);
+  const member = pass === Pass.No ? null : choose(upstream, next, nowMs);
   next.isProbe = pass === Pass.Probe;
   if (pass !== Pass.No && member === null) {
     leaveBreaker(next, upstream);
@@ -114,9 +116,6 @@ function admitNext(upstream: Upstream): boolean {
     refuseOpen(next, breaker!, nowMs);
     return true;
   }
-  next.admitted = true;
-  upstream.pending++;
-  next.member = member;
-  dispatch(next);
+  letIn(next, upstream, member);
   return true;
 }

@@ -23,7 +23,7 @@ export function dispatch(exchange: GatewayExchange): void {
   member.pending++;
   const table = exchange.route!;
   // What the origin may add by itself: a stale connection, never more than the attempts left.
-  exchange.retries = exchange.attempts < table.attemptsMax ? 1 : 0;
+  exchange.retries = exchange.attempts - exchange.freeAttempts < table.attemptsMax ? 1 : 0;
   const { pathPrefix } = member.config;
   const target = rewriteTarget(table.route, exchange.received ?? exchange.target);
   if (target === null) {
@@ -208,6 +208,7 @@ export function moveFromBusy(exchange: GatewayExchange, busy: UpstreamExchange):
   // Nobody reads the rest of the answer; its connection is not used again.
   busy.context = null;
   busy.abort();
+  exchange.headMs = 0;
   leaveMember(exchange, null);
   const error = new OnehopError('UPSTREAM_BUSY', 'the target asks to be left alone for a while', {
     phase: 'head',

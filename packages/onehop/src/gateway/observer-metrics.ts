@@ -218,21 +218,52 @@ function writeUpstream(out: SnapshotWriter, gateway: Gateway, upstream: Upstream
   if (upstream.breaker !== null) {
     out.number('onehop_breaker_state', upstream.breaker.state, name);
   }
+  // An address that left its name and came back while it still has something to end is there twice.
+  const byLabel = new Map<string, Member[]>();
   for (const member of upstream.members) {
     if (member.gone) continue;
-    const { label } = member;
-    const { connections, retries } = member.origin.stats();
-    out.number('onehop_target_pending', member.pending, name, label);
-    out.number('onehop_target_up', member.isUp(gateway.nowMs()) ? 1 : 0, name, label);
-    for (const state of ['opening', 'idle', 'busy'] as const) {
-      out.number('onehop_pool_connections', connections[state], name, label, state);
-    }
-    out.number('onehop_pool_waiting', connections.waiting, name, label);
-    out.number('onehop_pool_opened_total', connections.opened, name, label);
-    out.number('onehop_pool_reused_total', connections.reused, name, label);
-    out.number('onehop_pool_discarded_total', connections.discarded, name, label);
-    out.number('onehop_pool_resends_total', retries, name, label);
+    byLabel.set(member.label, [...(byLabel.get(member.label) ?? []), member]);
   }
+  for (const [label, members] of byLabel) writeTarget(out, gateway, name, label, members);
+}
+
+function writeTarget(
+  out: SnapshotWriter,
+  gateway: Gateway,
+  name: string,
+  label: string,
+  members: readonly Member[],
+): void {
+  const stats = members.map(({ origin }) => origin.stats());
+  type Stats = (typeof stats)[number];
+  const sum = (of: (one: Stats) => number): number => stats.reduce((all, one) => all + of(one), 0);
+  const pending = members.reduce((all, member) => all + member.pending, 0);
+  const isUp = members.some((member) => member.isUp(gateway.nowMs()));
+  out.number('onehop_target_pending', pending, name, label);
+  out.number('onehop_target_up', isUp ? 1 : 0, name, label);
+  for (const state of ['opening', 'idle', 'busy'] as const) {
+    const count = sum(({ connections }) => connections[state]);
+    out.number('onehop_pool_connections', count, name, label, state);
+  }
+  for (const [metric, key] of [
+    ['onehop_pool_waiting', 'waiting'],
+    ['onehop_pool_opened_total', 'opened'],
+    ['onehop_pool_reused_total', 'reused'],
+    ['onehop_pool_discarded_total', 'discarded'],
+  ] as const) {
+    out.number(
+      metric,
+      sum(({ connections }) => connections[key]),
+      name,
+      label,
+    );
+  }
+  out.number(
+    'onehop_pool_resends_total',
+    sum(({ retries }) => retries),
+    name,
+    label,
+  );
 }
 
 function writeDownstream(out: SnapshotWriter, gateway: Gateway): void {

@@ -18,7 +18,7 @@ export type RetryDenied =
   | 'target'
   | 'budget';
 
-/** The first rule of `decideRetry` that said no. */
+/** A rule of `decideRetry` that said no; `attempts` where nothing else did. */
 export function retryDenied(
   exchange: GatewayExchange,
   failed: UpstreamExchange,

@@ -97,7 +97,7 @@ export class ChunkedDecoder {
   /**
    * Whether `bytes[start, end)` are whole plain chunks: sizes of up to seven digits, no extensions,
    * none the last. Their number of data bytes, with the last one's in `[dataStart, dataEnd)`; or -1
-   * for anything else, bad framing included, which {@link read} then judges. Changes no state: the
+   * for anything else, bad framing included, which {@link read} then judges. Changes no state of the parser: the
    * bytes count as read either way once the caller says so by not passing them to `read`.
    */
   wholeChunks(bytes: Uint8Array, start: number, end: number): number {

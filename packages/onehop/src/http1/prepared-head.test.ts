@@ -25,6 +25,8 @@ test('nothing is prepared of a head where the slot is missing, twice or empty, o
   assert.equal(PreparedHead.of(head, 'x-id', ''), null);
   const twice = head.replace('\r\n\r\n', '\r\nx-id: abc\r\n\r\n');
   assert.equal(PreparedHead.of(twice, 'x-id', 'abc'), null);
+  const before = head.replace('\r\nx-id: ', '\r\nx-id: zzz\r\nx-id: ');
+  assert.equal(PreparedHead.of(before, 'x-id', 'abc'), null);
   const long = head.replace('\r\n\r\n', `\r\nx-long: ${'y'.repeat(9000)}\r\n\r\n`);
   assert.equal(PreparedHead.of(long, 'x-id', 'abc'), null);
 });

@@ -27,7 +27,7 @@ export class PreparedHead {
     if (head.length > headBytesMax || value === '') return null;
     const before = `\r\n${name}: `;
     const at = head.indexOf(`${before}${value}\r\n`);
-    if (at < 0 || head.indexOf(before, at + 1) >= 0) return null;
+    if (at < 0 || head.indexOf(before) !== at || head.indexOf(before, at + 1) >= 0) return null;
     const slotStart = at + before.length;
     return new PreparedHead(Buffer.from(head, 'latin1'), slotStart, slotStart + value.length);
   }
