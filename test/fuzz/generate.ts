@@ -336,6 +336,8 @@ export function generate(random: Random, kind: 'request' | 'response'): string {
   const make = kind === 'request' ? request : response;
   const wild = !random.oneIn(4);
   let text = make(random, wild);
+  // The same again, as callers do: parsers have a short way for what they have just seen.
+  if (random.oneIn(6)) text += text;
   if (random.oneIn(5)) text += make(random, wild);
   if (random.oneIn(20)) text = make(random, false) + text;
   if (wild && random.oneIn(2)) {

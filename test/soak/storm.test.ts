@@ -18,6 +18,7 @@ test('callers that vanish in any phase are seen by the upstream, and leave nothi
     settleMs,
   });
   assert.deepEqual(judgeOutcome(result), [], describeStorm(result));
+  assert.ok(result.all.worstMs < 5000, describeStorm(result));
 });
 
 test('the process of many callers is killed: the upstream sees every one of them leave', async () => {

@@ -149,18 +149,24 @@ function sendAgain(
 ): void {
   exchange.retrying ??= new Retrying();
   const { retrying } = exchange;
-  retrying.codes.push(error.code);
-  exchange.gateway.observer.onRetry(exchange, error);
   const { backoffMs } = exchange.upstream!.config.retry;
   if (!pause || backoffMs === 0) {
-    exchange.member = next;
-    dispatch(exchange);
+    again(exchange, next, error);
     return;
   }
   const tries = Math.max(0, exchange.attempts - exchange.freeAttempts - 1);
   retrying.error = error;
   retrying.member = next;
+  retrying.pausedAtMs = exchange.gateway.nowMs();
   exchange.arm(timerKind.retry, exchange.gateway.random() * backoffMs * 2 ** tries);
+}
+
+/** Counted when it is made: in a pause before it the caller may leave, or the last target go down. */
+function again(exchange: GatewayExchange, next: Member, error: OnehopError): void {
+  exchange.retrying!.codes.push(error.code);
+  exchange.gateway.observer.onRetry(exchange, error);
+  exchange.member = next;
+  dispatch(exchange);
 }
 
 /** The pause before another attempt is over; who is up may have changed in it. */
@@ -171,6 +177,7 @@ export function onRetryTimer(exchange: GatewayExchange): void {
   retrying!.error = null;
   const upstream = exchange.upstream!;
   const nowMs = exchange.gateway.nowMs();
+  retrying!.pausedMs += nowMs - retrying!.pausedAtMs;
   // Whose turn it was before the pause, if it still can: picking twice would pass over one.
   let next = retrying!.member;
   if (next === null || !upstream.canTake(next, nowMs)) {
@@ -183,8 +190,7 @@ export function onRetryTimer(exchange: GatewayExchange): void {
     failExchange(exchange, error);
     return;
   }
-  exchange.member = next;
-  dispatch(exchange);
+  again(exchange, next, error);
 }
 
 /**

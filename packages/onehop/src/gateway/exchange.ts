@@ -45,6 +45,9 @@ export class Retrying {
   error: OnehopError | null = null;
   /** Who is to serve it after the pause. */
   member: Member | null = null;
+  /** When the pause began, and how long all of them were. */
+  pausedAtMs = 0;
+  pausedMs = 0;
 }
 
 /** A response that is a stream of server-sent events: what each of its reads looks at, side by side. */

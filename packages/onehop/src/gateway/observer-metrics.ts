@@ -183,10 +183,11 @@ const increment = (counts: Map<string, number>, key: string): void => {
   counts.set(key, (counts.get(key) ?? 0) + 1);
 };
 
-/** Total without the upstream, the queue, and the caller's sending of its body. */
+/** Total without the upstream, the queue, pauses between attempts, and the caller's sending of its body. */
 export function ownMs(exchange: GatewayExchange, totalMs: number): number {
   const bodyMs = exchange.bodyEndMs > 0 ? exchange.bodyEndMs - exchange.startMs : 0;
-  return totalMs - exchange.upstreamMs - exchange.queueWaitMs - bodyMs;
+  const pausedMs = exchange.retrying === null ? 0 : exchange.retrying.pausedMs;
+  return totalMs - exchange.upstreamMs - exchange.queueWaitMs - pausedMs - bodyMs;
 }
 
 function cancelPhase(exchange: GatewayExchange): CancelPhase {
