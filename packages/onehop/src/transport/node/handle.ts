@@ -25,8 +25,9 @@ export interface StreamHandle {
   /** Bytes that libuv holds because the kernel would not take them. */
   readonly writeQueueSize: number;
   /**
-   * Both return 0 or a negative errno. Up to Node 25 the request is given, and used only if something
-   * was left over; from Node 26 on it is null, and what was left over has one that is returned.
+   * Both return 0 or a negative errno. Older runtimes (Node 20) are given the request, and use it only
+   * if something was left over; newer ones (Node 24, 26) are given null, and return the request of what
+   * was left over.
    */
   writeBuffer(request: WriteRequest | null, bytes: Uint8Array): number | WriteRequest;
   writeLatin1String(request: WriteRequest | null, text: string): number | WriteRequest;
@@ -36,8 +37,6 @@ export interface StreamHandle {
 let known = false;
 /** The class of the write requests that are to be given; null where they are returned. */
 let RequestClass: (new () => WriteRequest) | null = null;
-/** A request object that no write has claimed: most writes finish at once and leave it unused. */
-let spare: WriteRequest | null = null;
 
 function onComplete(this: WriteRequest, status: number): void {
   const { waiter } = this;
@@ -76,41 +75,45 @@ export function learnWrites(handle: StreamHandle): void {
   }
 }
 
-/** What the next write is given. {@link claimRequest} if the write was left waiting. */
-export function nextRequest(): WriteRequest | null {
-  if (spare === null && RequestClass !== null) {
-    spare = new RequestClass();
-    spare.oncomplete = onComplete;
-    spare.chunk = null;
-    spare.waiter = null;
-  }
-  return spare;
+/**
+ * What one write is given, and no other: null where the runtime makes the request itself.
+ *
+ * A write that the kernel takes only in part attaches the request until its callback, and libuv may
+ * get rid of the rest within the same call: status and queue are then both 0, as after a write that
+ * needed no request, and nothing documented tells the two apart. To give an attached request to
+ * another write aborts the process. So none is ever given twice, whatever became of the first: made
+ * here, given to the write that follows, and dropped unless {@link claimRequest} keeps it. While it
+ * is attached the runtime holds it, and one that nobody claimed has nobody to call and no bytes to
+ * keep, for the kernel has them all. Making one takes about 50 ns.
+ */
+export function makeRequest(): WriteRequest | null {
+  if (RequestClass === null) return null;
+  const request = new RequestClass();
+  request.oncomplete = onComplete;
+  request.chunk = null;
+  request.waiter = null;
+  return request;
 }
 
-/** `result`: what a write returned that did not fail and has left something over. */
+/**
+ * Has the end of a write told to `waiter`, and its bytes kept until then. `given`: what the write was
+ * given; `result`: what it returned, which is no failure and has left something over.
+ */
 export function claimRequest(
+  given: WriteRequest | null,
   result: number | WriteRequest,
   waiter: WriteWaiter,
   chunk: Uint8Array | null,
 ): void {
-  const isReturned = typeof result !== 'number';
-  const request = isReturned ? result : spare!;
+  const request = typeof result === 'number' ? given! : result;
   request.waiter = waiter;
   request.chunk = chunk;
-  if (!isReturned) {
-    spare = null;
-    return;
-  }
+  if (request === given) return;
   request.oncomplete = onComplete;
   const { writeStatus } = request;
   if (typeof writeStatus === 'number') {
     process.nextTick(() => request.oncomplete(writeStatus));
   }
-}
-
-/** After a failed write the runtime may have touched the request: do not use it again. */
-export function dropRequest(): void {
-  spare = null;
 }
 
 /** The handle of an open socket, or null if it does not look the way we know it. */

@@ -6,11 +6,10 @@ import { connectError, queueFullError, socketError } from '../errors.ts';
 import { type Socket, type SocketHandlers, WriteStatus } from '../types.ts';
 import {
   claimRequest,
-  dropRequest,
   handleOf,
   knowsWrites,
   learnWrites,
-  nextRequest,
+  makeRequest,
   type StreamHandle,
   type WriteRequest,
   type WriteWaiter,
@@ -158,10 +157,11 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     if (handle === null && !this.#goDirect()) return this.#sendSlowly(text, text.length);
     if (this.#pendingWrites > 0 && this.#overflows(text.length)) return WriteStatus.Closed;
     const direct = this.#handle!;
-    const status = direct.writeLatin1String(nextRequest(), text);
-    return status === 0 && direct.writeQueueSize === 0
+    const request = makeRequest();
+    const result = direct.writeLatin1String(request, text);
+    return result === 0 && direct.writeQueueSize === 0
       ? WriteStatus.Flushed
-      : this.#afterWrite(status, null);
+      : this.#afterWrite(request, result, null);
   }
 
   cork(): void {
@@ -346,11 +346,12 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     if (this.#pendingWrites > 0 && this.#overflows(end - start)) return WriteStatus.Closed;
     if (isRead) chunk = copyRead(chunk);
     const direct = this.#handle!;
-    const status = direct.writeBuffer(nextRequest(), chunk);
-    if (status === 0 && direct.writeQueueSize === 0) return WriteStatus.Flushed;
+    const request = makeRequest();
+    const result = direct.writeBuffer(request, chunk);
+    if (result === 0 && direct.writeQueueSize === 0) return WriteStatus.Flushed;
     // The queue still reads from it.
     if (chunk.buffer === copyBuffer.buffer) copyBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
-    return this.#afterWrite(status, chunk);
+    return this.#afterWrite(request, result, chunk);
   }
 
   /** Switches to writing on the handle once that is possible and no slower write is under way. */
@@ -366,15 +367,20 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     return true;
   }
 
-  #afterWrite(result: number | WriteRequest, chunk: Uint8Array | null): WriteStatus {
+  /** The write failed, or something is left over: of it, or of one before it. */
+  #afterWrite(
+    request: WriteRequest | null,
+    result: number | WriteRequest,
+    chunk: Uint8Array | null,
+  ): WriteStatus {
     if (typeof result === 'number' && result !== 0) {
-      dropRequest();
       this.#fail(result);
       return WriteStatus.Closed;
     }
-    // Where requests are returned, no request means that nothing was left over.
-    if (result === 0 && nextRequest() === null) return this.#status();
-    claimRequest(result, this, chunk);
+    // Where requests are returned, none means that nothing of this write was left over. Where they
+    // are given, a queue that is not empty has this write in it: behind another or by itself.
+    if (result === 0 && request === null) return this.#status();
+    claimRequest(request, result, this, chunk);
     this.#pendingWrites++;
     this.#wantsDrain = true;
     return WriteStatus.Queued;
