@@ -14,7 +14,8 @@ export function spreadOf(values: readonly number[]): Spread | null {
 
 const isNumber = (value: number | null): value is number => value !== null;
 
-class Book {
+/** The samples by load, forwarder and round. */
+export class Book {
   readonly #samples = new Map<string, Sample>();
   readonly rounds: number[];
 
@@ -63,14 +64,24 @@ class Book {
     return this.rounds.map((round) => this.figure(figure, cell, forwarder, round)).filter(isNumber);
   }
 
+  /** Of each round in which both count. */
+  ratiosByRound(
+    figure: Figure,
+    cell: string,
+    forwarder: string,
+    against: string,
+  ): Map<number, number> {
+    const found = new Map<number, number>();
+    for (const round of this.rounds) {
+      const own = this.figure(figure, cell, forwarder, round);
+      const base = this.figure(figure, cell, against, round);
+      if (own !== null && base !== null && base > 0) found.set(round, own / base);
+    }
+    return found;
+  }
+
   ratios(figure: Figure, cell: string, forwarder: string, against: string): number[] {
-    return this.rounds
-      .map((round) => {
-        const own = this.figure(figure, cell, forwarder, round);
-        const base = this.figure(figure, cell, against, round);
-        return own === null || base === null || base <= 0 ? null : own / base;
-      })
-      .filter(isNumber);
+    return [...this.ratiosByRound(figure, cell, forwarder, against).values()];
   }
 }
 
@@ -104,7 +115,7 @@ export function rowsOf(samples: readonly Sample[], reference: string): Row[] {
   return [...rows.values()];
 }
 
-const figureNames: Record<Figure, string> = {
+export const figureNames: Record<Figure, string> = {
   cpu: 'CPU per request',
   requestsPerS: 'requests/s',
   p99: 'p99 from the intended send time',
@@ -132,14 +143,15 @@ function judgeBar(bar: Bar, cell: string, book: Book): JudgedBar {
       ? book.values(figure, cell, forwarder)
       : book.ratios(figure, cell, forwarder, against),
   );
-  const limit = bar.most ?? bar.least!;
+  const limit = bar.most ?? bar.least;
   const versus = against === null ? '' : ` against ${against}`;
-  const text =
-    `${cell}: ${forwarder}, ${figureNames[figure]}${versus} ` +
-    `${bar.most === undefined ? 'at least' : 'at most'} ${limit}`;
+  const asked =
+    limit === undefined ? '' : ` ${bar.most === undefined ? 'at least' : 'at most'} ${limit}`;
+  const text = `${cell}: ${forwarder}, ${figureNames[figure]}${versus}${asked}`;
   if (found === null || !mostRoundsCount(bar, cell, book)) {
     return { id: bar.id, text, found, verdict: 'unknown' };
   }
+  if (limit === undefined) return { id: bar.id, text, found, verdict: 'reported' };
   const holds = (level: number): boolean =>
     bar.most === undefined ? found.median >= level : found.median <= level;
   const verdict =
@@ -151,7 +163,10 @@ function judgeBar(bar: Bar, cell: string, book: Book): JudgedBar {
  * Every bar in every of its cells that was run. `unknown`: one side was not there, or in half of
  * the rounds its answers were not all right; that is no bar met.
  */
-export function judge(scenarios: Scenarios, samples: readonly Sample[]): JudgedBar[] {
+export function judge(
+  scenarios: Omit<Scenarios, 'against'>,
+  samples: readonly Sample[],
+): JudgedBar[] {
   const book = new Book(samples);
   const run = new Set(samples.map(({ cell }) => cell));
   return scenarios.bars.flatMap((bar) =>

@@ -1,39 +1,23 @@
 /** `npm run bench:gateway`: our gateway against nginx, HAProxy and JavaScript forwarders. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Command, CommanderError } from 'commander';
+import { fileURLToPath } from 'node:url';
+import { CommanderError } from 'commander';
 import { findBun } from 'onehop/cli/find-bun';
 import { CliError, ExitCode } from '../cli-error.ts';
-import { parseCount } from '../load/values.ts';
 import { makeDirectory, writeFileAtomically } from '../results/index.ts';
 import { executableVersion, rigFacts } from '../study/rig.ts';
+import { checkOut, type OtherRevision } from './against.ts';
+import { compareRevisions } from './compare.ts';
 import { judge, rowsOf } from './judge.ts';
+import { type BenchFlags, readFlags } from './options.ts';
+import { counterpartOf, ourRuntimes } from './peers.ts';
 import { canMeasure } from './process-stats.ts';
-import { readScenarios, runBench } from './run.ts';
+import { type BenchOutcome, chooseGroups, readScenarios, runBench } from './run.ts';
 import { resultText } from './text.ts';
-import type { GatewayBenchResult } from './types.ts';
+import type { AgainstResult, GatewayBenchResult } from './types.ts';
 
-interface Flags {
-  quick?: boolean;
-  only?: string;
-  rounds?: string;
-  out?: string;
-  node: string[];
-}
-
-const program = new Command('bench:gateway')
-  .description('Forwards the same loads with our gateway and others; CPU per request decides')
-  .option('--quick', 'shorter windows, 2 rounds: a look, not a result')
-  .option('--only <list>', 'bars, groups or loads, comma separated: P1,P6 or pipelined')
-  .option('--rounds <n>', 'rounds; 5 unless --quick')
-  .option('--out <path>', 'write the result as JSON: a file, or gateway.json in a directory')
-  .option(
-    '--node <path>',
-    'another Node binary to run our gateway on; may be repeated',
-    (path: string, earlier: string[]) => [...earlier, path],
-    [],
-  )
-  .exitOverride();
+const root = fileURLToPath(new URL('../../../../', import.meta.url));
 
 /** Where the result goes, looked at before anything is measured. @throws CliError when it cannot */
 function outPath(out: string): string {
@@ -49,31 +33,37 @@ function outPath(out: string): string {
   return path;
 }
 
-async function run(flags: Flags): Promise<number> {
-  if (!canMeasure()) throw new CliError('CPU times are read from /proc, which needs Linux');
-  const quick = flags.quick === true;
-  const rounds =
-    flags.rounds === undefined ? (quick ? 2 : 5) : parseCount('--rounds', flags.rounds);
-  const path = flags.out === undefined ? null : outPath(flags.out);
+/** Ctrl-C and `kill` stop what was started and remove what was checked out; a second one at once. */
+function stopOnSignals(): AbortSignal {
   const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort());
-  process.once('SIGTERM', () => process.exit(ExitCode.Interrupted));
-  const tty = process.stderr.isTTY === true;
-  const startedMs = performance.now();
-  const outcome = await runBench({
-    rounds,
-    quick,
-    only: flags.only?.split(',').map((word) => word.trim()) ?? [],
-    nodes: flags.node,
-    signal: stop.signal,
-    onStep: (text) => {
-      const seconds = ((performance.now() - startedMs) / 1000).toFixed(0).padStart(4);
-      process.stderr.write(tty ? `\r\x1b[K${seconds} s  ${text}` : `${seconds} s  ${text}\n`);
-    },
-  });
-  if (tty) process.stderr.write('\r\x1b[K');
-  const bars = judge(readScenarios(), outcome.samples);
-  const result: GatewayBenchResult = {
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(ExitCode.Interrupted);
+      stop.abort();
+    });
+  }
+  return stop.signal;
+}
+
+function againstOf(
+  other: OtherRevision,
+  outcome: BenchOutcome,
+  { only, againstMost }: BenchFlags,
+): AgainstResult {
+  const scenarios = readScenarios();
+  const most = againstMost ?? scenarios.against.most;
+  const groups = chooseGroups(scenarios, only);
+  const { revision, commit, subject } = other;
+  const ratios = compareRevisions(groups, outcome.samples, { ...scenarios.against, most });
+  return { revision, commit, subject, most, ratios };
+}
+
+function resultOf(
+  flags: BenchFlags,
+  outcome: BenchOutcome,
+  other: OtherRevision | null,
+): GatewayBenchResult {
+  return {
     kind: 'gateway-bench',
     createdAt: new Date().toISOString(),
     command: ['npm run bench:gateway --', ...process.argv.slice(2)].join(' '),
@@ -83,28 +73,66 @@ async function run(flags: Flags): Promise<number> {
       pythonVersion: null,
       generator: 'onehop load',
     }),
-    rounds,
-    quick,
+    rounds: outcome.rounds,
+    quick: flags.quick,
     forwarders: outcome.forwarders.map(({ id, name }) => ({ id, name })),
     leftOut: outcome.leftOut,
     warnings: outcome.warnings,
     rows: rowsOf(outcome.samples, 'nginx'),
-    bars,
+    bars: judge(readScenarios(), outcome.samples),
+    ...(other !== null && { against: againstOf(other, outcome, flags) }),
     samples: outcome.samples,
   };
+}
+
+function exitCodeOf({ rows, bars, against }: GatewayBenchResult): ExitCode {
+  const others = new Set(rows.map(({ forwarder }) => counterpartOf(forwarder)));
+  // What the other revision does wrong makes its ratios undecided; it is no fault of this one.
+  if (rows.some(({ forwarder, invalid }) => invalid.length > 0 && !others.has(forwarder))) {
+    return ExitCode.Invalid;
+  }
+  const missed = [...bars, ...(against?.ratios ?? [])].some(({ verdict }) => verdict === 'missed');
+  return missed ? ExitCode.Breached : ExitCode.Fine;
+}
+
+async function run(flags: BenchFlags): Promise<number> {
+  const startedMs = performance.now();
+  if (!canMeasure()) throw new CliError('CPU times are read from /proc, which needs Linux');
+  // What is wrong with the command is told before anything is built or measured.
+  chooseGroups(readScenarios(), flags.only);
+  const path = flags.out === null ? null : outPath(flags.out);
+  const signal = stopOnSignals();
+  const tty = process.stderr.isTTY === true;
+  const onStep = (text: string): void => {
+    const seconds = ((performance.now() - startedMs) / 1000).toFixed(0).padStart(4);
+    process.stderr.write(tty ? `\r\x1b[K${seconds} s  ${text}` : `${seconds} s  ${text}\n`);
+  };
+  const { against, budgetMs, nodes: runtimes } = flags;
+  const endMs = budgetMs === null ? null : startedMs + budgetMs;
+  let result: GatewayBenchResult;
+  let other: OtherRevision | null = null;
+  try {
+    if (against !== null) {
+      other = await checkOut(root, against, { signal, onStep, runtimes: ourRuntimes(runtimes) });
+    }
+    const outcome = await runBench({ ...flags, endMs, other, signal, onStep });
+    result = resultOf(flags, outcome, other);
+  } catch (error) {
+    throw signal.aborted ? new CliError('interrupted', ExitCode.Interrupted) : error;
+  } finally {
+    other?.remove();
+    if (tty) process.stderr.write('\r\x1b[K');
+  }
   process.stdout.write(resultText(result));
   if (path !== null) {
     writeFileAtomically(path, `${JSON.stringify(result, null, 2)}\n`);
     console.log(`written to ${path}`);
   }
-  const faulty = result.rows.some(({ invalid }) => invalid.length > 0);
-  if (faulty) return ExitCode.Invalid;
-  return bars.some(({ verdict }) => verdict === 'missed') ? ExitCode.Breached : ExitCode.Fine;
+  return exitCodeOf(result);
 }
 
 try {
-  program.parse();
-  process.exitCode = await run(program.opts<Flags>());
+  process.exitCode = await run(readFlags(process.argv.slice(2)));
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode;
   else if (error instanceof CliError) {

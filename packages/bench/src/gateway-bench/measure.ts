@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { CliError } from '../cli-error.ts';
+import { CliError, ExitCode } from '../cli-error.ts';
 import { defaultPlan, type LoadPlan, type LoadResult, spawnLoad } from '../load/index.ts';
 import { runtimeCommand } from '../load/spawn.ts';
 import { chatAnswer, chatQuestion, eventText, paddedJson, promptOf } from './payload.ts';
@@ -16,6 +16,10 @@ export interface Subject {
   origin: string;
   /** Null for the direct baseline: then there is no CPU to count. */
   pid: number | null;
+  /** It is not of this tree: its wrong answers are its own. */
+  isOther: boolean;
+  /** How it ended by itself; null while it runs. */
+  ended(): string | null;
 }
 
 export interface Pace {
@@ -23,16 +27,25 @@ export interface Pace {
   windowMs: number;
 }
 
+function snapshotOf(pid: number | null): CpuSnapshot | null {
+  try {
+    return pid === null ? null : cpuSnapshot(pid);
+  } catch {
+    return null;
+  }
+}
+
 /** Called by the generator when its warm-up is over, so that CPU is read exactly then. */
 export class WindowMark {
   #server: Server | null = null;
   #pid: number | null = null;
-  #start: CpuSnapshot = new Map();
+  /** Null when the process was gone by then. */
+  #start: CpuSnapshot | null = null;
   url = '';
 
   async open(): Promise<void> {
     this.#server = createServer((_request, response) => {
-      if (this.#pid !== null) this.#start = cpuSnapshot(this.#pid);
+      this.#start = snapshotOf(this.#pid);
       response.end();
     });
     await new Promise<void>((resolve) => this.#server!.listen(0, '127.0.0.1', resolve));
@@ -41,11 +54,13 @@ export class WindowMark {
 
   watch(pid: number | null): void {
     this.#pid = pid;
+    this.#start = null;
   }
 
-  /** CPU of the watched process since the mark, µs. */
+  /** CPU of the watched process since the mark, µs; null when it is gone or there was no mark. */
   sinceUs(): number | null {
-    return this.#pid === null ? null : cpuBetween(this.#start, cpuSnapshot(this.#pid));
+    const now = snapshotOf(this.#pid);
+    return this.#start === null || now === null ? null : cpuBetween(this.#start, now);
   }
 
   close(): void {
@@ -148,25 +163,72 @@ export interface MeasureOptions {
   signal: AbortSignal;
 }
 
-/** A measured run of `cell`. The subject has been checked and is warm, or gets its warm-up here. */
+/** What is left of a run that came to nothing. */
+export function failedSample(
+  cell: Cell,
+  { forwarder }: Subject,
+  { group, round, ratePerS }: MeasureOptions,
+  fault: string,
+): Sample {
+  return {
+    group,
+    cell: cell.id,
+    forwarder,
+    round,
+    requests: 0,
+    requestsPerS: 0,
+    cpuUs: null,
+    p50Ms: null,
+    p99Ms: null,
+    gapMaxMs: null,
+    gapP99Ms: null,
+    rssAddedBytes: null,
+    rssBytes: 0,
+    ratePerS: cell.kind === 'open' ? ratePerS : null,
+    generatorCpu: null,
+    invalid: [fault],
+  };
+}
+
+/** Time for the system to tell that a process has ended whose connections were seen to break. */
+const endMs = 200;
+
+/**
+ * A measured run of `cell`. The subject has been checked and is warm, or gets its warm-up here. One
+ * that ends meanwhile makes the sample prove nothing; the others still have theirs.
+ */
 export async function measure(
   cell: Cell,
   subject: Subject,
   mark: WindowMark,
   options: MeasureOptions,
 ): Promise<Sample> {
+  const before = subject.ended();
+  if (before !== null) return failedSample(cell, subject, options, `it ${before} before`);
   if (cell.kind === 'idle') return measureIdle(cell, subject, options);
   mark.watch(subject.pid);
   const plan = planOf(cell, subject, options.upstream, options.pace);
   if (cell.kind === 'open') plan.ratePerS = options.ratePerS;
-  const result = await spawnLoad({ ...plan, resetUrls: [mark.url] }, { signal: options.signal });
+  let result: LoadResult;
+  try {
+    result = await spawnLoad({ ...plan, resetUrls: [mark.url] }, { signal: options.signal });
+  } catch (error) {
+    if (options.signal.aborted) throw new CliError('interrupted', ExitCode.Interrupted);
+    await sleep(endMs);
+    const how = subject.ended();
+    if (how === null) throw error;
+    return failedSample(cell, subject, options, `it ${how}`);
+  }
   const usedUs = mark.sinceUs();
-  if (options.signal.aborted) throw new CliError('interrupted', 130);
+  if (options.signal.aborted) throw new CliError('interrupted', ExitCode.Interrupted);
   const units = cell.kind === 'sse' ? result.sseEvents : result.completed;
   const invalid = faultsOf(result);
   if (cell.kind === 'sse' && result.sseEvents !== result.completed * cell.events!) {
     invalid.push(`${result.sseEvents} events in ${result.completed} streams of ${cell.events}`);
   }
+  if (invalid.length > 0) await sleep(endMs);
+  const how = subject.ended();
+  if (how !== null) return failedSample(cell, subject, options, `it ${how}`);
   return {
     group: options.group,
     cell: cell.id,

@@ -24,6 +24,8 @@ export interface ForwarderMode {
 export interface Running {
   origin: string;
   pid: number;
+  /** How it ended by itself; null while it runs. */
+  ended(): string | null;
   stop(): Promise<void>;
 }
 
@@ -31,12 +33,23 @@ export interface Forwarder {
   id: string;
   name: string;
   role: 'ours' | 'reference' | 'peer';
+  /** Ours of another revision: id of the one of this tree that it is compared with. */
+  counterpart: string | null;
   /** Why it cannot run here; null when it can. */
   missing: string | null;
   start(upstreams: readonly string[], mode: ForwarderMode): Promise<Running>;
 }
 
 const lab = fileURLToPath(new URL('../../../../lab/peers/', import.meta.url));
+const ourScript = join(lab, 'js', 'onehop.mjs');
+
+/** Id of the forwarder of the other revision that is compared with `id`. */
+export const counterpartOf = (id: string): string => `${id}@old`;
+
+const endOf = (child: ChildProcess) => (): string | null => {
+  if (child.signalCode !== null) return `ended with ${child.signalCode}`;
+  return child.exitCode === null ? null : `ended with code ${child.exitCode}`;
+};
 
 /** Ends the child when this process ends, however it does. */
 function guard(child: ChildProcess): () => Promise<void> {
@@ -102,13 +115,13 @@ function scripted(
   name: string,
   role: Forwarder['role'],
   runtime: string | null,
-  script: string,
+  path: string,
 ): Forwarder {
-  const path = join(lab, 'js', script);
   return {
     id,
     name,
     role,
+    counterpart: null,
     missing: runtime === null ? 'its runtime was not found' : null,
     async start(upstreams, mode) {
       const { child, line, stop } = await startProgram([runtime!, path], {
@@ -116,7 +129,7 @@ function scripted(
         PIPELINING: String(mode.pipelining),
         CONNECTIONS: String(mode.connections),
       });
-      return { origin: `http://127.0.0.1:${line}`, pid: child.pid!, stop };
+      return { origin: `http://127.0.0.1:${line}`, pid: child.pid!, ended: endOf(child), stop };
     },
   };
 }
@@ -147,6 +160,7 @@ function configured(
     id,
     name: version === null ? id : `${id} ${version}`,
     role: 'reference',
+    counterpart: null,
     missing: version === null ? `${id} was not found on PATH` : null,
     async start(upstreams, mode) {
       const folder = mkdtempSync(join(tmpdir(), 'onehop-gateway-'));
@@ -176,7 +190,7 @@ function configured(
         await stop();
         throw error;
       }
-      return { origin, pid: child.pid!, stop };
+      return { origin, pid: child.pid!, ended: endOf(child), stop };
     },
   };
 }
@@ -204,6 +218,7 @@ function portkey(): Forwarder {
     id: 'portkey',
     name: 'Portkey gateway 1.15.2',
     role: 'peer',
+    counterpart: null,
     missing: installed ? null : 'not installed; `npm run setup:portkey` does it',
     async start() {
       const port = await freePort();
@@ -224,17 +239,48 @@ function portkey(): Forwarder {
         await stop();
         throw error;
       }
-      return { origin, pid: child.pid!, stop };
+      return { origin, pid: child.pid!, ended: endOf(child), stop };
     },
   };
 }
 
-/** Everything that could take part, in the order of tables. `nodes`: more Node binaries for ours. */
-export function forwarders(nodes: readonly string[]): Forwarder[] {
+/** Another revision of ours, built: what its forwarder is started with, and its commit. */
+export interface OtherBuild {
+  script: string;
+  commit: string;
+}
+
+/** Our gateway on `runtime` and, right behind it, that of the other revision on the same binary. */
+function ours(
+  id: string,
+  runtimeName: string,
+  runtime: string | null,
+  other: OtherBuild | null,
+): Forwarder[] {
+  const own = scripted(id, `onehop, ${runtimeName}`, 'ours', runtime, ourScript);
+  if (other === null) return [own];
+  const name = `onehop ${other.commit.slice(0, 7)}, ${runtimeName}`;
+  const old = scripted(counterpartOf(id), name, 'ours', runtime, other.script);
+  return [own, { ...old, counterpart: id }];
+}
+
+/** Binaries that our gateway is run on. */
+export function ourRuntimes(nodes: readonly string[]): string[] {
+  const node = process.versions['bun'] === undefined ? process.execPath : 'node';
+  return [findBun(), node, ...nodes].filter((path) => path !== null);
+}
+
+/**
+ * Everything that could take part, in the order of tables.
+ * @param nodes more Node binaries for ours
+ * @param other another revision of ours to take part: then beside nginx only ours do
+ */
+export function forwarders(nodes: readonly string[], other: OtherBuild | null = null): Forwarder[] {
   const bun = findBun();
   const node = process.versions['bun'] === undefined ? process.execPath : 'node';
   const [bunVersion, nodeVersion] = [executableVersion(bun), executableVersion(node)];
-  return [
+  const js = (script: string): string => join(lab, 'js', script);
+  const all = [
     configured(
       'nginx',
       versionFrom('nginx', /nginx\/(\S+)/),
@@ -242,13 +288,12 @@ export function forwarders(nodes: readonly string[]): Forwarder[] {
       (folder, path) => ['-p', folder, '-c', path, '-e', join(folder, 'error.log')],
       (host) => `server ${host} max_fails=0;`,
     ),
-    scripted('onehop-bun', `onehop, Bun ${bunVersion}`, 'ours', bun, 'onehop.mjs'),
-    scripted('onehop-node', `onehop, Node ${nodeVersion}`, 'ours', node, 'onehop.mjs'),
-    ...nodes.map((path) => {
+    ...ours('onehop-bun', `Bun ${bunVersion}`, bun, other),
+    ...ours('onehop-node', `Node ${nodeVersion}`, node, other),
+    ...nodes.flatMap((path) => {
       const version = executableVersion(path);
       if (version === null) throw new CliError(`${path} is no Node that can be run`);
-      const id = `onehop-node-${version}`;
-      return scripted(id, `onehop, Node ${version}`, 'ours', path, 'onehop.mjs');
+      return ours(`onehop-node-${version}`, `Node ${version}`, path, other);
     }),
     configured(
       'haproxy',
@@ -257,15 +302,16 @@ export function forwarders(nodes: readonly string[]): Forwarder[] {
       (_folder, path) => ['-db', '-q', '-f', path],
       (host, index) => `server s${index} ${host}`,
     ),
-    scripted('bun-fetch', `Bun.serve and fetch ${bunVersion}`, 'peer', bun, 'bun-fetch.mjs'),
+    scripted('bun-fetch', `Bun.serve and fetch ${bunVersion}`, 'peer', bun, js('bun-fetch.mjs')),
     scripted(
       'reply-from',
       `@fastify/reply-from ${versionOfPackage('@fastify/reply-from')}`,
       'peer',
       node,
-      'fastify-reply-from.mjs',
+      js('fastify-reply-from.mjs'),
     ),
-    scripted('httpxy', `httpxy ${versionOfPackage('httpxy')}`, 'peer', node, 'httpxy.mjs'),
+    scripted('httpxy', `httpxy ${versionOfPackage('httpxy')}`, 'peer', node, js('httpxy.mjs')),
     portkey(),
   ];
+  return other === null ? all : all.filter(({ id, role }) => role === 'ours' || id === 'nginx');
 }

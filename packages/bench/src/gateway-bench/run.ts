@@ -11,28 +11,43 @@ import { utilisationMax } from '../load/self-check.ts';
 import { runtimeCommand } from '../load/spawn.ts';
 import {
   check,
+  failedSample,
   type MeasureOptions,
   measure,
   type Pace,
   type Subject,
   WindowMark,
 } from './measure.ts';
-import { type Forwarder, forwarders, type Running, type Started, startProgram } from './peers.ts';
+import {
+  type Forwarder,
+  forwarders,
+  type OtherBuild,
+  type Running,
+  type Started,
+  startProgram,
+} from './peers.ts';
 import type { Cell, Group, Sample, Scenarios } from './types.ts';
 
 export interface BenchOptions {
+  /** At most so many; infinite when only the budget ends the run. */
   rounds: number;
+  /** Time on the clock of `performance.now()` by which the last round is to be over; null for none. */
+  endMs: number | null;
   quick: boolean;
   /** Ids of bars (P1), groups or cells; empty for all. */
   only: readonly string[];
   /** More Node binaries to run ours on. */
   nodes: readonly string[];
+  /** Another revision of ours to measure beside this one; null for none. */
+  other: OtherBuild | null;
   signal: AbortSignal;
   onStep(text: string): void;
 }
 
 export interface BenchOutcome {
   samples: Sample[];
+  /** Rounds that were run. */
+  rounds: number;
   forwarders: Forwarder[];
   leftOut: string[];
   warnings: string[];
@@ -74,8 +89,11 @@ const paceOf = (cell: Cell, quick: boolean): Pace => {
   return { warmupMs: 250, windowMs };
 };
 
-/** Rounds that one set of processes serves. */
-const roundsPerStart = 3;
+/**
+ * Rounds that one set of processes serves. Two processes of one build differ by a per cent or two, so
+ * a comparison of builds, which is about as much, needs new ones in every round.
+ */
+const roundsPerStart = ({ other }: BenchOptions): number => (other === null ? 3 : 1);
 
 /** Runs that are not counted: the runtimes compile for a second or two what is to be measured. */
 function warmupsOf(group: Group, { role }: Forwarder, quick: boolean): [Cell, Pace][] {
@@ -121,32 +139,47 @@ class Session {
     await this.#upstream?.stop();
   }
 
-  async runGroup(group: Group, contestants: readonly Forwarder[], rounds: number): Promise<void> {
+  /** Rounds `first` to before `last` of a group, with one set of processes. */
+  async runGroup(
+    group: Group,
+    contestants: readonly Forwarder[],
+    first: number,
+    last: number,
+  ): Promise<void> {
     for (const cell of group.cells) {
-      if (cell.kind === 'open') await this.#findRate(group, cell, contestants);
+      if (cell.kind === 'open' && !this.#rates.has(cell.id)) {
+        await this.#findRate(group, cell, contestants);
+      }
     }
     if (group.cells.every(({ kind }) => kind === 'idle')) {
-      await this.#runApart(group, contestants, rounds);
+      await this.#runApart(group, contestants, first, last);
       return;
     }
-    for (let first = 0; first < rounds; first += roundsPerStart) {
-      const last = Math.min(first + roundsPerStart, rounds);
-      await this.#withSubjects(group, contestants, async (subjects) => {
-        for (let round = first; round < last; round++) {
-          for (const cell of group.cells) {
-            this.#options.onStep(`${group.id}, round ${round + 1} of ${rounds}: ${cell.id}`);
-            await this.#runCell(group, cell, subjects, round);
-          }
+    await this.#withSubjects(group, contestants, async (subjects) => {
+      for (let round = first; round < last; round++) {
+        for (const cell of group.cells) {
+          this.#options.onStep(`${group.id}, ${this.#ordinal(group, round)}: ${cell.id}`);
+          await this.#runCell(group, cell, subjects, round);
         }
-      });
-    }
+      }
+    });
+  }
+
+  #ordinal(group: Group, round: number): string {
+    const rounds = roundsOf(group, this.#options);
+    return `round ${round + 1}${Number.isFinite(rounds) ? ` of ${rounds}` : ''}`;
   }
 
   /** Memory: one process after the other, so that each has the machine to itself. */
-  async #runApart(group: Group, contestants: readonly Forwarder[], rounds: number): Promise<void> {
-    for (let round = 0; round < rounds; round++) {
+  async #runApart(
+    group: Group,
+    contestants: readonly Forwarder[],
+    first: number,
+    last: number,
+  ): Promise<void> {
+    for (let round = first; round < last; round++) {
       for (const forwarder of contestants) {
-        this.#options.onStep(`${group.id}, round ${round + 1} of ${rounds}: ${forwarder.name}`);
+        this.#options.onStep(`${group.id}, ${this.#ordinal(group, round)}: ${forwarder.name}`);
         await this.#withSubjects(group, [forwarder], async (subjects) => {
           for (const cell of group.cells) await this.#runCell(group, cell, subjects, round);
         });
@@ -161,17 +194,36 @@ class Session {
     subjects: readonly Subject[],
     round: number,
   ): Promise<void> {
-    const direct = { forwarder: 'direct', origin: this.#upstreams[0]!, pid: null };
+    const direct = this.#direct();
     const wanted = cell.kind !== 'idle' && (round === 0 || cell.latency === true);
     const all = wanted ? [direct, ...subjects] : [...subjects];
     const rate = this.#rates.get(cell.id) ?? null;
     const pace = paceOf(cell, this.#options.quick);
+    const options = this.#measureOptions(group, round, pace, rate);
     for (const subject of round % 2 === 0 ? all : all.reverse()) {
-      if (round === 0) await check(cell, subject, this.#upstreams[0]!);
+      const fault = round === 0 ? await this.#faultOf(cell, subject) : null;
       this.samples.push(
-        await measure(cell, subject, this.#mark, this.#measureOptions(group, round, pace, rate)),
+        fault === null
+          ? await measure(cell, subject, this.#mark, options)
+          : failedSample(cell, subject, options, fault),
       );
     }
+  }
+
+  /** A wrong answer ends the run, but that of another revision only its part in it. */
+  async #faultOf(cell: Cell, subject: Subject): Promise<string | null> {
+    try {
+      await check(cell, subject, this.#upstreams[0]!);
+      return null;
+    } catch (error) {
+      if (subject.ended() === null && !subject.isOther) throw error;
+      return subject.ended() === null ? (error as Error).message : `it ${subject.ended()}`;
+    }
+  }
+
+  #direct(): Subject {
+    const origin = this.#upstreams[0]!;
+    return { forwarder: 'direct', origin, pid: null, isOther: false, ended: () => null };
   }
 
   /** Starts and warms all of them, lends them to `use` and stops them, whatever happens. */
@@ -187,7 +239,9 @@ class Session {
         this.#options.onStep(`${group.id}: starting and warming ${forwarder.name}`);
         const running = await forwarder.start(this.#upstreams, group.mode);
         started.push(running);
-        const subject = { forwarder: forwarder.id, origin: running.origin, pid: running.pid };
+        const { origin, pid, ended } = running;
+        const isOther = forwarder.counterpart !== null;
+        const subject: Subject = { forwarder: forwarder.id, origin, pid, isOther, ended };
         subjects.push(subject);
         for (const [cell, pace] of warmupsOf(group, forwarder, this.#options.quick)) {
           await measure(cell, subject, this.#mark, this.#measureOptions(group, 0, pace, null));
@@ -232,7 +286,7 @@ class Session {
       }
     };
     this.#options.onStep(`${cell.id}: looking for the rate that all carry`);
-    await carry({ forwarder: 'direct', origin: this.#upstreams[0]!, pid: null });
+    await carry(this.#direct());
     for (const forwarder of contestants) {
       await this.#withSubjects(group, [forwarder], async ([subject]) => carry(subject!));
     }
@@ -280,30 +334,54 @@ function roundsOf(group: Group, { rounds, quick }: BenchOptions): number {
   return rounds;
 }
 
+function presentIn(group: Group, all: readonly Forwarder[]): Forwarder[] {
+  return all.filter(({ id, counterpart, missing }) => {
+    const name = counterpart ?? id;
+    const extra = group.id === 'plain' && name.startsWith('onehop-node-');
+    return missing === null && (group.forwarders.includes(name) || extra);
+  });
+}
+
+/** The groups take turns, so that each is measured over all of the time. Tells how many rounds. */
+async function runRounds(
+  session: Session,
+  groups: readonly Group[],
+  all: readonly Forwarder[],
+  options: BenchOptions,
+): Promise<number> {
+  const { rounds, endMs } = options;
+  let longestMs = 0;
+  for (let first = 0; first < rounds; ) {
+    const startedMs = performance.now();
+    if (first > 0 && endMs !== null && startedMs + longestMs > endMs) return first;
+    const last = Math.min(first + roundsPerStart(options), rounds);
+    for (const group of groups) {
+      const own = Math.min(last, roundsOf(group, options));
+      if (first < own) await session.runGroup(group, presentIn(group, all), first, own);
+    }
+    longestMs = Math.max(longestMs, performance.now() - startedMs);
+    first = last;
+  }
+  return rounds;
+}
+
 export async function runBench(options: BenchOptions): Promise<BenchOutcome> {
   const scenarios = readScenarios();
-  const all = forwarders(options.nodes);
-  const extraNodes = all.filter(({ id }) => /^onehop-node-/.test(id));
+  const all = forwarders(options.nodes, options.other);
   const leftOut = all
     .filter(({ missing }) => missing !== null)
     .map(({ name, missing }) => `${name}: ${missing}`);
   const groups = chooseGroups(scenarios, options.only);
-  const used = new Set<Forwarder>();
+  const used = new Set(groups.flatMap((group) => presentIn(group, all)));
   const session = new Session(options);
   await session.open();
+  let rounds = 0;
   try {
-    for (const group of groups) {
-      const present = all.filter(
-        (one) =>
-          one.missing === null &&
-          (group.forwarders.includes(one.id) || (group.id === 'plain' && extraNodes.includes(one))),
-      );
-      for (const one of present) used.add(one);
-      await session.runGroup(group, present, roundsOf(group, options));
-    }
+    rounds = await runRounds(session, groups, all, options);
   } finally {
     await session.close();
   }
   const warnings = [...session.warnings, ...ceilingWarnings(session.samples)];
-  return { samples: session.samples, forwarders: [...used], leftOut, warnings };
+  const forwardersUsed = all.filter((one) => used.has(one));
+  return { samples: session.samples, rounds, forwarders: forwardersUsed, leftOut, warnings };
 }

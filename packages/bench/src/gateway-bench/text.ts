@@ -1,6 +1,14 @@
 /** The result as text for a terminal. */
 import picocolors from 'picocolors';
-import type { GatewayBenchResult, JudgedBar, Row, Spread } from './types.ts';
+import { figureNames } from './judge.ts';
+import type {
+  AgainstResult,
+  GatewayBenchResult,
+  JudgedBar,
+  RevisionRatio,
+  Row,
+  Spread,
+} from './types.ts';
 
 const digits = (value: number): string =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
@@ -61,6 +69,7 @@ const marks: Record<JudgedBar['verdict'], string> = {
   met: picocolors.green('met         '),
   missed: picocolors.red('MISSED      '),
   unknown: picocolors.yellow('not judged  '),
+  reported: picocolors.dim('no bar      '),
 };
 
 export function barLines(bars: readonly JudgedBar[]): string {
@@ -75,6 +84,51 @@ export function barLines(bars: readonly JudgedBar[]): string {
     .join('\n');
 }
 
+const ratioMarks: Record<RevisionRatio['verdict'], string> = {
+  met: picocolors.green('met         '),
+  missed: picocolors.red('MISSED      '),
+  undecided: picocolors.yellow('undecided   '),
+  reported: picocolors.dim('no bar      '),
+};
+
+function ratioLine({ cells, bars, forwarder, figure, ...judged }: RevisionRatio): string {
+  const { found, interval, verdict, reason } = judged;
+  const load = cells.length === 1 ? cells[0]! : `all ${cells.length} together`;
+  const median = found === null ? '-' : found.median.toFixed(3);
+  const sure =
+    interval === null
+      ? '-'
+      : `${interval.low.toFixed(3)}-${interval.high.toFixed(3)} (${(interval.confidence * 100).toFixed(0)} %)`;
+  const range = found === null ? '-' : `${found.low.toFixed(2)}-${found.high.toFixed(2)}`;
+  const why = reason === null ? '' : picocolors.dim(`  ${reason}`);
+  const columns = [
+    bars.join(' ').padEnd(6),
+    load.padEnd(19),
+    forwarder.padEnd(12),
+    figureNames[figure].padEnd(16),
+    median.padStart(6),
+    sure.padStart(19),
+    range.padStart(10),
+  ];
+  return `  ${ratioMarks[verdict]} ${columns.join(' ')}${why}`;
+}
+
+/** What this tree costs of the other revision. */
+export function againstText({ commit, subject, most, ratios }: AgainstResult): string {
+  const judged = ratios.filter(({ verdict }) => verdict !== 'reported').length;
+  return [
+    picocolors.bold(
+      `This tree over ${commit.slice(0, 7)} (${subject}), CPU per request at most ${most}`,
+    ),
+    picocolors.dim(
+      '  median of per-round ratios, interval of that median, lowest and highest round',
+    ),
+    ...ratios.map(ratioLine),
+    `  met or missed: the whole interval is below or above ${most}. Of ${judged} judged at once one or ` +
+      'the other may be so by chance; loads together say most.',
+  ].join('\n');
+}
+
 export function resultText(result: GatewayBenchResult): string {
   const names = new Map(result.forwarders.map(({ id, name }) => [id, name]));
   const parts = [
@@ -83,6 +137,7 @@ export function resultText(result: GatewayBenchResult): string {
     picocolors.bold(`Bars (medians of ${result.rounds} rounds, lowest and highest in brackets)`),
     barLines(result.bars),
   ];
+  if (result.against !== undefined) parts.push('', againstText(result.against));
   for (const text of result.warnings) parts.push(picocolors.yellow(`  ${text}`));
   for (const text of result.leftOut) parts.push(`  left out: ${text}`);
   if (result.rounds < 5) parts.push('  fewer than 5 rounds: a look, not a result');

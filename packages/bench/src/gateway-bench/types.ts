@@ -40,14 +40,24 @@ export interface Bar {
   figure: Figure;
   /** Median of the rounds' ratios to this forwarder; null: the median of the figure itself. */
   against: string | null;
+  /** Without `most` and `least` the figure is told and nothing judged. */
   most?: number;
   least?: number;
   stretch?: number;
 }
 
+/** What `--against REVISION` asks for. */
+export interface AgainstBars {
+  /** CPU per request, new over old, at most. */
+  most: number;
+  /** What may change: told, not judged. */
+  onlyReported: { forwarder: string; cells: string[] }[];
+}
+
 export interface Scenarios {
   groups: Group[];
   bars: Bar[];
+  against: AgainstBars;
 }
 
 /** One forwarder under one load in one round. */
@@ -102,7 +112,33 @@ export interface JudgedBar {
   id: string;
   text: string;
   found: Spread | null;
-  verdict: 'stretch' | 'met' | 'missed' | 'unknown';
+  verdict: 'stretch' | 'met' | 'missed' | 'unknown' | 'reported';
+}
+
+/** A figure of ours over that of the other revision, round by round. */
+export interface RevisionRatio {
+  /** One load, or several of the same bars together: then each round gives their geometric mean. */
+  cells: string[];
+  bars: string[];
+  forwarder: string;
+  figure: Figure;
+  /** New over old. Rounds in which one side was not right are left out. */
+  ratios: { round: number; ratio: number }[];
+  /** Median, lowest and highest. */
+  found: Spread | null;
+  /** Of the median, by order statistics; null below the rounds that a verdict needs. */
+  interval: { low: number; high: number; confidence: number } | null;
+  verdict: 'met' | 'missed' | 'undecided' | 'reported';
+  /** Why it is undecided. */
+  reason: string | null;
+}
+
+export interface AgainstResult {
+  revision: string;
+  commit: string;
+  subject: string;
+  most: number;
+  ratios: RevisionRatio[];
 }
 
 export interface GatewayBenchResult {
@@ -117,5 +153,7 @@ export interface GatewayBenchResult {
   warnings: string[];
   rows: Row[];
   bars: JudgedBar[];
+  /** Only of a run with `--against`. */
+  against?: AgainstResult;
   samples: Sample[];
 }

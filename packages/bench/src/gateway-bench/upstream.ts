@@ -2,7 +2,7 @@
  * The upstream of the gateway bench, on the raw transport with answers made beforehand, so that it
  * costs as little as it can. Listens on two ports and prints both; ends when its input does.
  *
- * - GET /50, /1024: JSON of so many bytes
+ * - GET /50, /1024, /220000, /1048576, /5242880: JSON of so many bytes
  * - POST anywhere: reads the body and answers how long it was
  * - POST /v1/chat/completions: the answer of a chat completion
  * - GET /events?count=64&pace=20: so many server-sent events, chunked, one every `pace` ms
@@ -24,7 +24,8 @@ const answerOf = (body: string): Buffer =>
       `content-length: ${body.length}\r\n\r\n${body}`,
     'latin1',
   );
-const answers = new Map([50, 1024].map((size) => [`/${size}`, answerOf(paddedJson(size))]));
+const sizes = [50, 1024, 220_000, 1_048_576, 5_242_880];
+const answers = new Map(sizes.map((size) => [`/${size}`, answerOf(paddedJson(size))]));
 const chat = answerOf(chatAnswer);
 const notFound = Buffer.from('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n');
 const eventHead =

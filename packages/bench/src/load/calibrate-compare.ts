@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { CliError, ExitCode } from '../cli-error.ts';
-import { median } from '../stats/describe.ts';
+import { median, medianRanks } from '../stats/describe.ts';
 import type { Comparison, Ratio, Scenario, ScenarioResult } from './calibrate-types.ts';
 import { type CalibrationUpstream, startPaced, startStatic } from './calibrate-upstream.ts';
 import { type DriverResult, driverResultOf, runOha, runWrk, toolVersion } from './drivers.ts';
@@ -13,7 +13,6 @@ import { type LoadRuntime, spawnLoad } from './spawn.ts';
 import type { LoadPlan } from './types.ts';
 
 const connections = 50;
-const confidenceWanted = 0.95;
 const warmupMs = 500;
 
 export interface CompareOptions {
@@ -29,26 +28,6 @@ type Name = 'ours' | 'wrk' | 'oha';
 interface Generator {
   name: Name;
   run(plan: LoadPlan): Promise<DriverResult>;
-}
-
-/**
- * Interval of the median of `count` values: the `below`-th smallest and the `below`-th largest enclose
- * it unless more than that many fell on one side, which a fair coin decides.
- */
-export function medianRanks(count: number): { below: number; confidence: number } {
-  let below = 0;
-  let confidence = 0;
-  let tail = 0;
-  let probability = 0.5 ** count;
-  for (let k = 0; k < count / 2; k++) {
-    tail += probability;
-    probability *= (count - k) / (k + 1);
-    const sure = 1 - 2 * tail;
-    if (k > 0 && sure < confidenceWanted) break;
-    below = k;
-    confidence = Math.max(0, sure);
-  }
-  return { below, confidence };
 }
 
 /** Median of per-round ratios, not ratio of medians: rounds are pairs. */

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RigFacts } from '../results/types.ts';
+import { medianRanks } from '../stats/describe.ts';
 import { judgeCalibration } from './calibrate.ts';
 import { amountOf, earlierParts } from './calibrate-command.ts';
-import { medianRanks, orderOf, ratioOf } from './calibrate-compare.ts';
+import { orderOf, ratioOf } from './calibrate-compare.ts';
 import { expectedStallMs } from './calibrate-stall.ts';
 import { calibrationText } from './calibrate-text.ts';
 import type { Calibration, Comparison, ScenarioResult, StallResult } from './calibrate-types.ts';

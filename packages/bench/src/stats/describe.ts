@@ -26,6 +26,30 @@ export function median(values: ArrayLike<number>): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** What an interval of a median is to be sure of. */
+const MEDIAN_CONFIDENCE = 0.95;
+
+/**
+ * Interval of the median of `count` values: the `below`-th smallest and the `below`-th largest enclose
+ * it unless more than that many fell on one side, which a fair coin decides. The narrowest that is sure
+ * to 95 %; of few values the whole range, which may be less sure, as `confidence` says.
+ */
+export function medianRanks(count: number): { below: number; confidence: number } {
+  let below = 0;
+  let confidence = 0;
+  let tail = 0;
+  let probability = 0.5 ** count;
+  for (let k = 0; k < count / 2; k++) {
+    tail += probability;
+    probability *= (count - k) / (k + 1);
+    const sure = 1 - 2 * tail;
+    if (k > 0 && sure < MEDIAN_CONFIDENCE) break;
+    below = k;
+    confidence = Math.max(0, sure);
+  }
+  return { below, confidence };
+}
+
 /** Linear interpolation between order statistics (R's type 7); `sorted` ascends. */
 export function quantileSorted(sorted: ArrayLike<number>, q: number): number {
   const at = Math.min(Math.max(q, 0), 1) * (sorted.length - 1);
