@@ -11,7 +11,7 @@ import { runLoad } from './run.ts';
 
 export type ChildMessage =
   | { kind: 'progress'; progress: import('./types.ts').LoadProgress }
-  | { kind: 'result'; result: import('./types.ts').LoadResult }
+  | { kind: 'result'; result: Omit<import('./types.ts').LoadResult, 'plan'> }
   | { kind: 'error'; message: string; exitCode: number };
 
 const stop = new AbortController();
@@ -30,7 +30,8 @@ async function run(planText: string): Promise<void> {
     const plan = decodePlan(planText);
     // What priming compiles is the wire of HTTP/1.1.
     if (!plan.http2) await primeEngine(plan, transport.clock);
-    const result = await runLoad(plan, {
+    // The parent has the plan; as JSON the bytes of a long body take seconds.
+    const { plan: _, ...result } = await runLoad(plan, {
       signal: stop.signal,
       onProgress: (progress) => void say({ kind: 'progress', progress }),
     });

@@ -241,3 +241,19 @@ test('requests go over a Unix socket', async () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+test('the generating process does not send the bytes of the plan back', async () => {
+  await using server = await startTestServer();
+  const plan = defaultPlan(server.url, { requests: 2, connections: 1, method: 'POST' });
+  plan.body = Buffer.alloc(1024 * 1024, 'x');
+  const script = fileURLToPath(new URL('./child.js', import.meta.url));
+  const child = spawn(process.execPath, [script], { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.write(`${encodePlan(plan)}\n`);
+  let text = '';
+  child.stdout.on('data', (piece: Buffer) => {
+    text += piece;
+  });
+  await new Promise((resolve) => child.once('close', resolve));
+  assert.match(text, /"kind":"result"/);
+  assert.ok(text.length < plan.body.length, `${text.length}`);
+});

@@ -28,7 +28,11 @@ async function carryOut(command: SessionCommand): Promise<unknown> {
   const session = sessions.get(command.session);
   if (session === undefined) throw new Error(`there is no session ${command.session}`);
   if (command.do === 'run') return session.run(command.limits, command.recorded);
-  if (command.do === 'result') return session.result();
+  if (command.do === 'result') {
+    // The parent has the plan, whose bytes need not travel as JSON.
+    const { plan: _, ...result } = session.result();
+    return result;
+  }
   session.close();
   sessions.delete(command.session);
   return null;

@@ -53,7 +53,7 @@ export class SessionProcess {
 
   /** Everything recorded in the session since the last result, as one run. */
   async result(session: number): Promise<LoadResult> {
-    const result = (await this.#ask({ do: 'result', session })) as LoadResult;
+    const result = (await this.#ask({ do: 'result', session })) as Omit<LoadResult, 'plan'>;
     return { ...result, plan: this.#plans.get(session)! };
   }
 
