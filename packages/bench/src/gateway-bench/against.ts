@@ -16,7 +16,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CliError, ExitCode } from '../cli-error.ts';
@@ -36,6 +35,8 @@ export interface OtherRevision {
 
 export interface CheckOutOptions {
   signal: AbortSignal;
+  /** Folder for temporary files, outside of any repository. */
+  under: string;
   /** Runtimes that the forwarder is to run on: each is tried once. */
   runtimes: readonly string[];
   onStep(text: string): void;
@@ -287,7 +288,7 @@ export async function checkOut(
 ): Promise<OtherRevision> {
   const { signal, onStep, runtimes } = options;
   const { commit, subject } = await resolveRevision(root, revision, signal);
-  const parent = mkdtempSync(join(tmpdir(), 'onehop-against-'));
+  const parent = mkdtempSync(join(options.under, 'onehop-against-'));
   const folder = join(parent, 'tree');
   const remove = (): void => {
     process.off('exit', remove);

@@ -49,7 +49,7 @@ export function judgeRatios(
     return { ...judged, verdict: 'undecided', reason };
   }
   if (interval === null) {
-    const reason = `${sorted.length} rounds; ${ROUNDS_MIN} are the least`;
+    const reason = `rounds: ${sorted.length}; ${ROUNDS_MIN} are the least`;
     return { ...judged, verdict: 'undecided', reason };
   }
   if (interval.high <= most) return { ...judged, verdict: 'met' };

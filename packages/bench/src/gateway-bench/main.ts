@@ -1,5 +1,6 @@
 /** `npm run bench:gateway`: our gateway against nginx, HAProxy and JavaScript forwarders. */
 import { accessSync, constants, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CommanderError } from 'commander';
@@ -107,13 +108,19 @@ async function run(flags: BenchFlags): Promise<number> {
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(0).padStart(4);
     process.stderr.write(tty ? `\r\x1b[K${seconds} s  ${text}` : `${seconds} s  ${text}\n`);
   };
-  const { against, budgetMs, nodes: runtimes } = flags;
+  const { against, budgetMs, nodes } = flags;
   const endMs = budgetMs === null ? null : startedMs + budgetMs;
   let result: GatewayBenchResult;
   let other: OtherRevision | null = null;
   try {
     if (against !== null) {
-      other = await checkOut(root, against, { signal, onStep, runtimes: ourRuntimes(runtimes) });
+      const under = tmpdir();
+      other = await checkOut(root, against, {
+        signal,
+        under,
+        onStep,
+        runtimes: ourRuntimes(nodes),
+      });
     }
     const outcome = await runBench({ ...flags, endMs, other, signal, onStep });
     result = resultOf(flags, outcome, other);

@@ -46,7 +46,8 @@ const ourScript = join(lab, 'js', 'onehop.mjs');
 /** Id of the forwarder of the other revision that is compared with `id`. */
 export const counterpartOf = (id: string): string => `${id}@old`;
 
-const endOf = (child: ChildProcess) => (): string | null => {
+/** Tells how a child ended; null while it runs. */
+export const endOf = (child: ChildProcess) => (): string | null => {
   if (child.signalCode !== null) return `ended with ${child.signalCode}`;
   return child.exitCode === null ? null : `ended with code ${child.exitCode}`;
 };

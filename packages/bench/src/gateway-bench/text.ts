@@ -115,7 +115,6 @@ function ratioLine({ cells, bars, forwarder, figure, ...judged }: RevisionRatio)
 
 /** What this tree costs of the other revision. */
 export function againstText({ commit, subject, most, ratios }: AgainstResult): string {
-  const judged = ratios.filter(({ verdict }) => verdict !== 'reported').length;
   return [
     picocolors.bold(
       `This tree over ${commit.slice(0, 7)} (${subject}), CPU per request at most ${most}`,
@@ -124,8 +123,8 @@ export function againstText({ commit, subject, most, ratios }: AgainstResult): s
       '  median of per-round ratios, interval of that median, lowest and highest round',
     ),
     ...ratios.map(ratioLine),
-    `  met or missed: the whole interval is below or above ${most}. Of ${judged} judged at once one or ` +
-      'the other may be so by chance; loads together say most.',
+    `  met: the whole interval lies at or below ${most}, missed: above it. Of many at once some may ` +
+      'do so by chance: loads together say most.',
   ].join('\n');
 }
 
