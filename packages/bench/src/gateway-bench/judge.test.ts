@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { judge, rowsOf } from './judge.ts';
 import { type CpuSnapshot, cpuBetween, cpuSnapshot, rssBytes } from './process-stats.ts';
-import { ceilingWarnings, chooseGroups, readScenarios } from './run.ts';
+import { ceilingWarnings, chooseGroups, readScenarios, takeRounds } from './run.ts';
 import type { Bar, Sample } from './types.ts';
 
 const sample = (over: Partial<Sample>): Sample => ({
@@ -146,4 +146,37 @@ test('CPU time and memory of a process are read from the system', {
   // At least some of the time was ours, on however busy a machine; other threads may add to it.
   assert.ok(used > 10_000 && used < 2_000_000, String(used));
   assert.ok(rssBytes(process.pid) > 1024 * 1024);
+});
+
+test('a budget ends the rounds before one that would not fit, but never before the first', async () => {
+  const blocks = async (rounds: number, endMs: number | null, perBlock: number) => {
+    let nowMs = 0;
+    const seen: string[] = [];
+    const done = await takeRounds(
+      { rounds, endMs },
+      perBlock,
+      async (first, last) => {
+        seen.push(`${first}-${last}`);
+        nowMs += first === 0 ? 100 : 90;
+      },
+      () => nowMs,
+    );
+    return [done, seen.join(' ')];
+  };
+  assert.deepEqual(await blocks(5, null, 3), [5, '0-3 3-5']);
+  assert.deepEqual(await blocks(3, null, 1), [3, '0-1 1-2 2-3']);
+  assert.deepEqual(await blocks(1, 10, 1), [1, '0-1']);
+  assert.deepEqual(await blocks(9, 10, 1), [1, '0-1']);
+  // At 190 a round as long as the longest still fits, at 280 it does not.
+  assert.deepEqual(await blocks(9, 290, 1), [3, '0-1 1-2 2-3']);
+  assert.deepEqual(await blocks(Number.POSITIVE_INFINITY, 200, 3), [6, '0-3 3-6']);
+});
+
+test('a figure without a bar is told and not judged', () => {
+  const { most: _, stretch: __, ...open } = bar({});
+  const samples = [sample({ forwarder: 'ours', cpuUs: 90 }), sample({})];
+  const [judged] = judge({ groups: [], bars: [open] }, samples);
+  assert.equal(judged!.verdict, 'reported');
+  assert.equal(judged!.found!.median, 4.5);
+  assert.doesNotMatch(judged!.text, /at most|at least/);
 });

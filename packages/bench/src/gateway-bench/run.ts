@@ -342,24 +342,24 @@ function presentIn(group: Group, all: readonly Forwarder[]): Forwarder[] {
   });
 }
 
-/** The groups take turns, so that each is measured over all of the time. Tells how many rounds. */
-async function runRounds(
-  session: Session,
-  groups: readonly Group[],
-  all: readonly Forwarder[],
-  options: BenchOptions,
+/**
+ * Runs `block` for rounds `first` to before `last`, `perBlock` at a time, until `rounds` are done or
+ * another block as long as the longest would end behind `endMs`; the first runs in any case.
+ * @returns how many rounds were done
+ */
+export async function takeRounds(
+  { rounds, endMs }: Pick<BenchOptions, 'rounds' | 'endMs'>,
+  perBlock: number,
+  block: (first: number, last: number) => Promise<void>,
+  now: () => number = () => performance.now(),
 ): Promise<number> {
-  const { rounds, endMs } = options;
   let longestMs = 0;
   for (let first = 0; first < rounds; ) {
-    const startedMs = performance.now();
+    const startedMs = now();
     if (first > 0 && endMs !== null && startedMs + longestMs > endMs) return first;
-    const last = Math.min(first + roundsPerStart(options), rounds);
-    for (const group of groups) {
-      const own = Math.min(last, roundsOf(group, options));
-      if (first < own) await session.runGroup(group, presentIn(group, all), first, own);
-    }
-    longestMs = Math.max(longestMs, performance.now() - startedMs);
+    const last = Math.min(first + perBlock, rounds);
+    await block(first, last);
+    longestMs = Math.max(longestMs, now() - startedMs);
     first = last;
   }
   return rounds;
@@ -377,7 +377,13 @@ export async function runBench(options: BenchOptions): Promise<BenchOutcome> {
   await session.open();
   let rounds = 0;
   try {
-    rounds = await runRounds(session, groups, all, options);
+    // The groups take turns, so that each is measured over all of the time.
+    rounds = await takeRounds(options, roundsPerStart(options), async (first, last) => {
+      for (const group of groups) {
+        const own = Math.min(last, roundsOf(group, options));
+        if (first < own) await session.runGroup(group, presentIn(group, all), first, own);
+      }
+    });
   } finally {
     await session.close();
   }
