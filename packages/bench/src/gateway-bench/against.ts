@@ -116,10 +116,11 @@ function runToEnd(
   });
 }
 
-/** What a failed program said last: enough to see why, not pages. */
-function lastWords({ stdout, stderr }: Finished): string {
+/** What a failed program said, without its middle: enough to see why, not pages. */
+function wordsOf({ stdout, stderr }: Finished): string {
   const lines = (stderr.trim() || stdout.trim()).split('\n');
-  return lines.slice(-12).join('\n');
+  const [first, last] = [lines.slice(0, 8), lines.slice(-8)];
+  return (lines.length <= 16 ? lines : [...first, '...', ...last]).join('\n');
 }
 
 async function git(folder: string, words: readonly string[], signal: AbortSignal) {
@@ -221,7 +222,7 @@ async function provideModules(
   const quiet = ['--no-audit', '--no-fund'];
   const done = await runToEnd([...command, ...words, ...quiet], folder, signal);
   if (done.code !== 0) {
-    throw new CliError(`--against ${revision}: npm ci failed there\n${lastWords(done)}`);
+    throw new CliError(`--against ${revision}: npm ci failed there\n${wordsOf(done)}`);
   }
 }
 
@@ -233,7 +234,7 @@ async function build(folder: string, revision: string, signal: AbortSignal): Pro
   const node = process.versions['bun'] === undefined ? process.execPath : 'node';
   const done = await runToEnd([node, script], folder, signal);
   if (done.code !== 0) {
-    throw new CliError(`--against ${revision}: it does not build\n${lastWords(done)}`);
+    throw new CliError(`--against ${revision}: it does not build\n${wordsOf(done)}`);
   }
 }
 
@@ -250,7 +251,7 @@ async function proveModules(
   const url = done.stdout.trim();
   if (done.code !== 0 || !url.startsWith('file:') || !existsSync(fileURLToPath(url))) {
     throw new CliError(
-      `--against ${revision}: no gateway is to be had from it on ${runtime}\n${lastWords(done)}`,
+      `--against ${revision}: no gateway is to be had from it on ${runtime}\n${wordsOf(done)}`,
     );
   }
   const found = realpathSync(fileURLToPath(url));
@@ -272,7 +273,7 @@ async function tryScript(
   if (done.code === 0 && /^\d+\s*$/.test(done.stdout)) return;
   throw new CliError(
     `--against ${revision}: its gateway does not start on ${runtime} with the configuration in ` +
-      `${scriptFolder}/onehop.mjs that both sides are to have\n${lastWords(done)}`,
+      `${scriptFolder}/onehop.mjs that both sides are to have\n${wordsOf(done)}`,
   );
 }
 
@@ -306,7 +307,7 @@ export async function checkOut(
     onStep(`checking out ${commit.slice(0, 7)}`);
     const added = await git(root, ['worktree', 'add', '--detach', folder, commit], signal);
     if (added.code !== 0) {
-      throw new CliError(`--against ${revision}: git worktree add failed\n${lastWords(added)}`);
+      throw new CliError(`--against ${revision}: git worktree add failed\n${wordsOf(added)}`);
     }
     await provideModules(root, folder, revision, options);
     onStep(`building ${commit.slice(0, 7)}`);

@@ -2,7 +2,7 @@
  * The whole bench. All forwarders of a group run side by side, each warmed up until its runtime has
  * compiled what is to be measured; then every cell gets one short window of each, one right after
  * the other, so that a slow minute of the machine hits all alike. The order is reversed from round to
- * round, and every few rounds all get fresh processes.
+ * round, and every few rounds, beside another revision in each, all get fresh processes.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -388,6 +388,12 @@ export async function runBench(options: BenchOptions): Promise<BenchOutcome> {
     await session.close();
   }
   const warnings = [...session.warnings, ...ceilingWarnings(session.samples)];
+  if (options.other !== null) {
+    warnings.push(
+      'processes were new in every round: ours had less time to be compiled than in a run without ' +
+        '--against, so ratios to nginx are a little higher here',
+    );
+  }
   const forwardersUsed = all.filter((one) => used.has(one));
   return { samples: session.samples, rounds, forwarders: forwardersUsed, leftOut, warnings };
 }
