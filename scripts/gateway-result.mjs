@@ -1,4 +1,4 @@
-// What the storm and the soak have in common: how their result is written, and how they are ended.
+// What the storm and the soaks have in common: how their result is written, and how they are ended.
 import { writeFileSync } from 'node:fs';
 import { executableVersion, rigFacts } from '../packages/bench/dist/study/rig.js';
 import { findBun } from '../packages/onehop/dist/cli/find-bun.js';
@@ -13,7 +13,7 @@ export function endOnSignal() {
   }
 }
 
-/** @param name `storm` or `soak`, the npm script */
+/** @param name `storm`, `soak` or `soak:bodies`, the npm script */
 export function writeResult(file, name, runs) {
   const machine = rigFacts({
     nodeVersion: process.versions.node,
@@ -23,7 +23,7 @@ export function writeResult(file, name, runs) {
   });
   const command = [`npm run ${name} --`, ...process.argv.slice(2)].join(' ');
   const createdAt = new Date().toISOString();
-  const result = { kind: `gateway-${name}`, createdAt, command, machine, runs };
+  const result = { kind: `gateway-${name.replace(':', '-')}`, createdAt, command, machine, runs };
   writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
   console.log(`written to ${file}`);
 }

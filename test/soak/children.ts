@@ -6,8 +6,10 @@ import { fileURLToPath } from 'node:url';
 export class LineChild {
   readonly #child: ChildProcess;
   readonly #lines: string[] = [];
-  readonly #waiting: ((line: string) => void)[] = [];
+  readonly #waiting: { heard: (line: string) => void; lost: (error: Error) => void }[] = [];
   readonly exited: Promise<void>;
+  /** How it ended: a signal or an exit code; null while it runs. */
+  ended: string | null = null;
 
   /** `script`: name beside this file, without `.js`. `executable`: default the runtime of this. */
   constructor(script: string, args: readonly string[], executable = process.execPath) {
@@ -16,9 +18,19 @@ export class LineChild {
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
       const next = this.#waiting.shift();
       if (next === undefined) this.#lines.push(line);
-      else next(line);
+      else next.heard(line);
     });
-    this.exited = new Promise((resolve) => this.#child.on('exit', () => resolve()));
+    // Behind the last line.
+    this.#child.once('close', () => {
+      for (const { lost } of this.#waiting.splice(0))
+        lost(new Error(`a child ended (${this.ended})`));
+    });
+    this.exited = new Promise((resolve) => {
+      this.#child.on('exit', (code, signal) => {
+        this.ended = signal ?? `exit code ${code}`;
+        resolve();
+      });
+    });
     // Whose process is gone cannot be written to; the missing answer tells.
     this.#child.stdin!.on('error', () => {});
   }
@@ -33,16 +45,20 @@ export class LineChild {
     if (early !== undefined) return Promise.resolve(early);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error('a child says nothing')), timeoutMs);
-      this.#waiting.push((line) => {
+      const settled = (settle: () => void): void => {
         clearTimeout(timer);
-        resolve(line);
+        settle();
+      };
+      this.#waiting.push({
+        heard: (line) => settled(() => resolve(line)),
+        lost: (error) => settled(() => reject(error)),
       });
     });
   }
 
-  ask(text: string): Promise<string> {
+  ask(text: string, timeoutMs?: number): Promise<string> {
     this.#child.stdin!.write(`${text}\n`);
-    return this.line();
+    return this.line(timeoutMs);
   }
 
   /** Ends its input, which is how it is told to go. */
