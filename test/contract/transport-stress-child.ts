@@ -1,0 +1,46 @@
+// One process of transport-stress.test.ts: node --expose-gc transport-stress-child.js SCENARIO SEED
+import { fileURLToPath } from 'node:url';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import { isLentUntouched, must } from './stress-rig.ts';
+import {
+  type Apart,
+  slotsFor,
+  stressAccepting,
+  stressConnecting,
+  stressHuge,
+  stressWrites,
+} from './stress-writes.ts';
+
+const [scenario = '', seedText = '1'] = process.argv.slice(2);
+const seed = Number(seedText);
+
+async function apart(count: number): Promise<void> {
+  const given: Apart = { seed, count, slots: slotsFor(count) };
+  const worker = new Worker(fileURLToPath(import.meta.url), { workerData: given });
+  await stressConnecting(given, worker);
+}
+
+const scenarios: Record<string, () => Promise<void>> = {
+  writes: () => stressWrites(seed, 150),
+  huge: () => stressHuge(seed),
+  apart: () => apart(150),
+};
+
+async function main(): Promise<void> {
+  const run = scenarios[scenario];
+  must(run !== undefined, `no such scenario: ${scenario}`);
+  const startMs = performance.now();
+  await run();
+  must(isLentUntouched(), 'bytes that were only lent for writing were changed');
+  console.log(`done in ${Math.round(performance.now() - startMs)} ms`);
+}
+
+// What a callback throws comes here, in either runtime.
+process.on('uncaughtException', (error) => {
+  console.log(`wrong: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  process.exit(1);
+});
+if (isMainThread) {
+  await main();
+  process.exit(0);
+} else await stressAccepting(workerData as Apart);
