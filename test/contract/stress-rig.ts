@@ -124,6 +124,19 @@ export abstract class End {
     this.peer = peer;
   }
 
+  /** Fails unless these are the bytes of that place, and says what is there instead. */
+  check(bytes: Uint8Array, position: number, where: string): void {
+    if (isRight(bytes, position)) return;
+    let at = 0;
+    while (isRight(bytes.subarray(at, at + 1), position + at)) at++;
+    const found = Buffer.from(bytes.buffer, bytes.byteOffset + at, Math.min(32, bytes.length - at));
+    const place = reference.indexOf(found);
+    const seen = place < 0 ? found.toString('hex') : `what belongs to ${place}`;
+    throw new Wrong(
+      `${this.name}: ${where} at ${position + at} (${at} of ${bytes.length}): ${seen}`,
+    );
+  }
+
   /** For whoever looks into one that hangs. */
   get story(): string {
     const { opened, closed, error, own } = this;
@@ -153,8 +166,10 @@ export const handlers: SocketHandlers<End> = {
     end.data(bytes);
   },
   drain(socket) {
-    must(!socket.state.closed, `${socket.state.name}: drained behind its close`);
-    socket.state.drain();
+    const end = socket.state;
+    must(!end.closed, `${end.name}: drained behind its close`);
+    must(socket.queuedBytes === 0, `${end.name}: drained with ${socket.queuedBytes} bytes queued`);
+    end.drain();
   },
   end(socket) {
     must(!socket.state.closed, `${socket.state.name}: ended behind its close`);

@@ -14,7 +14,6 @@ import {
   fill,
   inParallel,
   isLentUntouched,
-  isRight,
   later,
   lent,
   lentBytesMax,
@@ -59,10 +58,7 @@ export class Writer extends End {
   }
 
   override data(bytes: Uint8Array): void {
-    must(
-      isRight(bytes, this.receivedBytes),
-      `${this.name}: wrong byte from ${this.receivedBytes} on`,
-    );
+    this.check(bytes, this.receivedBytes, 'read');
     this.receivedBytes += bytes.length;
     if (this.receivedBytes >= this.rudeAtBytes) this.beRude();
     const { random } = this;

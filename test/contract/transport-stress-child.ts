@@ -21,9 +21,9 @@ async function apart(count: number): Promise<void> {
 }
 
 const scenarios: Record<string, () => Promise<void>> = {
-  writes: () => stressWrites(seed, 150),
+  writes: () => stressWrites(seed, 400),
   huge: () => stressHuge(seed),
-  apart: () => apart(150),
+  apart: () => apart(400),
 };
 
 async function main(): Promise<void> {

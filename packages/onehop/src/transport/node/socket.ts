@@ -82,6 +82,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   #closeHeld = false;
   /** Nothing can be written any more: ended, destroyed or failed. */
   #shut = false;
+  /** To be half-closed once the queue is flushed. */
+  #endWanted = false;
   #destroyed = false;
   #wantsDrain = false;
   #corked = false;
@@ -121,7 +123,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   get queuedBytes(): number {
     const corked = gatherOwner === (this as unknown) ? gatheredBytes : 0;
     if (this.#handle !== null) {
-      return corked + (this.#destroyed ? 0 : this.#handle.writeQueueSize);
+      // A handle that the runtime has closed has no size any more.
+      return corked + (this.#destroyed ? 0 : (this.#handle.writeQueueSize ?? 0));
     }
     return corked + this.#net.writableLength;
   }
@@ -221,7 +224,9 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     if (this.#shut) return;
     if (gatherOwner === (this as unknown)) this.#flushGathered();
     this.#shut = true;
-    this.#net.end();
+    // A handle that waits to half-close behind a queue cannot be reset any more: see `destroy`.
+    if (this.#pendingWrites > 0) this.#endWanted = true;
+    else this.#net.end();
   }
 
   destroy(reset = false): void {
@@ -233,9 +238,19 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
       process.nextTick(onHeldEnd, this);
       return;
     }
-    const isTcp = this.#net.remotePort !== undefined;
-    if (reset && this.#opened && !this.#tls && isTcp) this.#net.resetAndDestroy();
+    if (reset && this.#canReset()) this.#net.resetAndDestroy();
     else this.#net.destroy();
+  }
+
+  /**
+   * libuv refuses to reset a handle that is about to half-close, and the runtime then forgets the
+   * handle: the descriptor stays open for good and `close` never comes. Nothing waits in our queue by
+   * then (see `end`), so a plain close loses nothing either.
+   */
+  #canReset(): boolean {
+    const net = this.#net;
+    const isEnding = net.writableEnded && net.writableLength === 0 && !net.writableFinished;
+    return this.#opened && !this.#tls && !isEnding && net.remotePort !== undefined;
   }
 
   ref(): void {
@@ -325,7 +340,10 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     this.#pendingWrites--;
     if (this.#destroyed) return;
     if (status < 0) this.#fail(status);
-    else if (this.#pendingWrites === 0) this.#onFlushed();
+    else if (this.#pendingWrites === 0) {
+      if (this.#endWanted) this.#net.end();
+      this.#onFlushed();
+    }
   }
 
   // Sending.
@@ -391,7 +409,9 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     const net = this.#net;
     if (net.writableLength > 0 && this.#overflows(length)) return WriteStatus.Closed;
     this.#onWritten ??= (error): void => {
-      if (!error && net.writableLength === 0 && !this.#destroyed) this.#onFlushed();
+      // Told a tick late: what was written on the handle since then may still wait.
+      const isFlushed = net.writableLength === 0 && this.#pendingWrites === 0;
+      if (!error && isFlushed && !this.#destroyed) this.#onFlushed();
     };
     net.write(chunk as string, 'latin1', this.#onWritten);
     if (this.#shut) return WriteStatus.Closed;
