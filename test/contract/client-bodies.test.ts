@@ -151,6 +151,38 @@ describe(`long bodies on ${transport.name}`, () => {
       }
     }));
 
+  test('a piece that the caller transferred elsewhere was read into while the rest came', async () => {
+    const text = bodyOf(120_000, 1);
+    let sendRest = (): void => {};
+    const server = new RawServer((peer) => {
+      peer.send(
+        `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text.slice(0, 20_000)}`,
+      );
+      sendRest = () => peer.send(text.slice(20_000));
+    });
+    await server.listen(transport);
+    const client = new Client();
+    try {
+      const response = await client.get(`http://127.0.0.1:${server.port}/`);
+      let taken = '';
+      const moved: [now: Uint8Array, then: Uint8Array][] = [];
+      for await (const piece of response.body) {
+        taken += latin1(piece);
+        // By now the runtime has been told where to read to next.
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        const { buffer } = structuredClone(piece, { transfer: [piece.buffer as ArrayBuffer] });
+        const now = new Uint8Array(buffer);
+        moved.push([now, now.slice()]);
+        if (moved.length === 1) sendRest();
+      }
+      assert.ok(taken === text, 'every byte');
+      for (const [now, then] of moved) assert.ok(Buffer.compare(now, then) === 0, 'changed later');
+    } finally {
+      client.destroy();
+      await server.close();
+    }
+  });
+
   test('the end of a collected body and a pipelined one behind it come in one read', async () => {
     const first = bodyOf(100_000, 1);
     const second = bodyOf(90_000, 2);

@@ -43,18 +43,23 @@ function handOn({ key, handle }: HandedOver, from: ChildProcess): void {
  * `node:cluster` waits for ever for the word of a worker that it handed a connection to: of one that
  * is killed before it said so, the connection stays open and nobody serves it. What `child` has not
  * taken when it ends is handed to another worker instead; without another it is closed.
+ *
+ * What cluster's sides tell each other is not documented: messages that do not look as we know them are
+ * passed on as they are and followed by nothing, which leaves what cluster does by itself. A handle that
+ * is closed twice is closed once, and one that is on its way to a child is kept by the runtime.
  */
 export function handOnWhenGone(child: ChildProcess): void {
   const unanswered = new Map<number | string, HandedOver>();
   const send = child.send as (...given: unknown[]) => boolean;
   child.send = (...given: unknown[]): boolean => {
-    const { cmd, act, key, seq } = given[0] as ClusterMessage;
+    const { cmd, act, key, seq } = (given[0] ?? {}) as ClusterMessage;
     if (cmd === command && act === 'newconn' && seq !== undefined) {
       unanswered.set(seq, { key, handle: given[1] as HandedOver['handle'] });
     }
     return send.apply(child, given);
   };
-  child.on('internalMessage', ({ cmd, ack, accepted }: ClusterMessage) => {
+  child.on('internalMessage', (message: ClusterMessage | null) => {
+    const { cmd, ack, accepted } = message ?? {};
     const handed = cmd === command && ack !== undefined ? unanswered.get(ack) : undefined;
     if (handed === undefined) return;
     unanswered.delete(ack!);

@@ -342,11 +342,15 @@ export class BodyReader implements DecoderEvents {
   }
 
   #shift(): Uint8Array | null {
-    if (this.#whole !== null) {
-      if (this.#wholeTaken === this.#wholeLength) return null;
-      const part = this.#whole.subarray(this.#wholeTaken, this.#wholeLength);
+    const whole = this.#whole;
+    if (whole !== null) {
+      const from = this.#wholeTaken;
+      if (from === this.#wholeLength) return null;
       this.#wholeTaken = this.#wholeLength;
-      return part;
+      // While it is filled, the kernel may write to it at any time: a caller who has a view of it could
+      // transfer its memory to another owner (postMessage, a stream), who would find our bytes in his.
+      if (from === 0 && this.#wholeLength === whole.length) return whole;
+      return copyOf(whole, from, this.#wholeLength);
     }
     const piece = this.#first;
     if (piece === null) return null;

@@ -354,7 +354,9 @@ export class Connection<State> implements DeadlineOwner {
     const added = from === 0 ? bytes : bytes.subarray(from);
     if (old !== null) {
       const oldLength = old.length - this.heldStart;
-      const joined = withRoom(old, this.heldStart, oldLength + extra);
+      // In place only in our own memory: a read is given back below, and what is behind its bytes with it.
+      const inPlace = !this.heldIsRead;
+      const joined = withRoom(old, this.heldStart, oldLength + extra, inPlace);
       joined.set(added, oldLength);
       this.held = joined;
       this.giveBack(old);
@@ -852,12 +854,13 @@ const roomBytesMax = 256 * 1024;
 
 /**
  * `length` bytes that begin with `old` from `start` on: behind it in its own buffer where that has
- * room, else in a new one with some, so that many small pieces are not copied again and again.
+ * room and `inPlace` allows it, else in a new one with some, so that many small pieces are not copied
+ * again and again.
  */
-function withRoom(old: Uint8Array, start: number, length: number): Uint8Array {
+function withRoom(old: Uint8Array, start: number, length: number, inPlace: boolean): Uint8Array {
   const { buffer } = old;
   const at = old.byteOffset + start;
-  if (buffer.byteLength - at >= length) return new Uint8Array(buffer, at, length);
+  if (inPlace && buffer.byteLength - at >= length) return new Uint8Array(buffer, at, length);
   const roomy = new ArrayBuffer(length + Math.min(length, roomBytesMax));
   const joined = new Uint8Array(roomy, 0, length);
   joined.set(start === 0 ? old : old.subarray(start));

@@ -21,20 +21,34 @@ interface BindableHandle {
   readonly fd: number;
   bind(host: string, port: number): number;
   bind6(host: string, port: number, flags: number): number;
+  /** Fills `address`; a negative errno if the bind failed after all. */
+  getsockname(address: { port?: number }): number;
+  /** Done once, however often it is called. */
   close(): void;
 }
 
 const serverKind = 1;
 
+/**
+ * The runtime holds a handle until it is closed, whoever forgets it, and children have descriptors of
+ * their own: neither end takes it from the other.
+ */
 function bindOnly(probe: object | null, host: string, port: number): BindableHandle | null {
   const Handle = probe?.constructor as (new (kind: number) => BindableHandle) | undefined;
   if (process.versions['bun'] !== undefined || Handle === undefined || Handle.name !== 'TCP') {
     return null;
   }
   const handle = new Handle(serverKind);
-  if (typeof handle.bind !== 'function' || typeof handle.bind6 !== 'function') return null;
-  const status = host.includes(':') ? handle.bind6(host, port, 0) : handle.bind(host, port);
-  if (status === 0 && handle.fd > 2) return handle;
+  const { bind, bind6, getsockname } = handle;
+  const isKnown = [bind, bind6, getsockname].every((each) => typeof each === 'function');
+  if (isKnown) {
+    const status = host.includes(':') ? handle.bind6(host, port, 0) : handle.bind(host, port);
+    // That the address is taken, by somebody who came since it was let go, libuv tells later only; a
+    // child would listen at a port of the kernel's choice.
+    const bound: { port?: number } = {};
+    const isBound = status === 0 && handle.getsockname(bound) === 0 && bound.port === port;
+    if (isBound && handle.fd > 2) return handle;
+  }
   handle.close();
   return null;
 }

@@ -67,6 +67,9 @@ export interface Socket<State> {
    * is then given views of it. It begins behind the reads under way, so some of what comes may still
    * lie elsewhere: the caller copies that to where it belongs and asks again for what is left. Ends
    * when `bytes` is full. False where the runtime cannot; then nothing changes.
+   *
+   * Until they are full or the socket is closed, the kernel may write to `bytes` at any time: nobody
+   * who could transfer their buffer to another owner may be given them or a view of them.
    */
   readInto(bytes: Uint8Array, start: number): boolean;
   resume(): void;

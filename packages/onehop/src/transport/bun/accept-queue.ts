@@ -1,6 +1,11 @@
 /**
  * The queue of connections that wait to be accepted, of which Bun tells nothing: asked of the C
- * library. Where there is none of the kind known here, queues look empty and stay open.
+ * library. Where there is none of the kind known here (another system, processor or C library, no
+ * foreign functions, a call that is not permitted), queues look empty and stay open.
+ *
+ * The two calls read and write nothing but the memory below, which is never freed, moved or shortened,
+ * and are over when they return. A listener that has been closed has descriptor -1, not one that may be
+ * another's by now: both calls then fail and change nothing.
  */
 import { readFileSync } from 'node:fs';
 
@@ -11,6 +16,9 @@ interface Libc {
 }
 
 let libc: Libc | null = null;
+
+/** Where the numbers and structures below are as written here: 64 bits, the lowest byte first. */
+const isLaidOutAsHere = new Set(['x64', 'arm64']);
 
 /** `struct pollfd`: int fd, short events, short revents. */
 const request = new Int32Array(2);
@@ -29,7 +37,7 @@ const program = new BigUint64Array(2);
 
 /** Finds what is needed of the C library. Resolves in any case. */
 export async function learnPending(): Promise<void> {
-  if (libc !== null || process.platform !== 'linux') return;
+  if (libc !== null || process.platform !== 'linux' || !isLaidOutAsHere.has(process.arch)) return;
   try {
     // Not a literal: Node's resolver and types know no such module.
     const name = 'bun:ffi';

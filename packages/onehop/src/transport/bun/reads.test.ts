@@ -42,3 +42,10 @@ test('bytes that are no read are never freed', options, () => {
   partLeft(bytes);
   assert.equal(bytes[0], 7);
 });
+
+test('a read that is given back twice is freed once', options, () => {
+  const bytes = read();
+  giveBackRead(bytes);
+  giveBackRead(bytes);
+  assert.equal(bytes.length, 0);
+});

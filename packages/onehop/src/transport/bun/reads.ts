@@ -49,9 +49,14 @@ export function giveBackRead(bytes: Uint8Array): void {
   else known.givenBack = true;
 }
 
-/** Frees the memory behind `bytes`, which read as empty from now on, like every view of it. */
+/**
+ * Frees the memory behind `bytes`, which read as empty from now on, like every view of it: whoever still
+ * looked at it would miss bytes, but never see another's. Bytes that are freed already have no length
+ * and are passed over, here and by the callers (the runtime would throw); what the runtime itself is
+ * working with in another thread (`zlib`) it copies and leaves as it is.
+ */
 function freeBytes(bytes: Uint8Array): void {
-  (bytes.buffer as unknown as TransferableBuffer).transfer(0);
+  if (bytes.buffer.byteLength > 0) (bytes.buffer as unknown as TransferableBuffer).transfer(0);
 }
 
 export function dropReads(pieces: readonly Uint8Array[]): void {

@@ -225,9 +225,13 @@ export class BunSocket<State> implements Socket<State> {
       this.#handlers.data(this, bytes);
       return;
     }
+    // Bun shows one read at a time; should it ever show one within another, neither frees the other's.
+    const isOuterKept = isReadKept;
     isReadKept = false;
     this.#handlers.data(this, bytes);
-    if (!isReadKept) giveBackRead(bytes);
+    const isKept = isReadKept;
+    isReadKept = isOuterKept;
+    if (!isKept) giveBackRead(bytes);
   }
 
   onDrain(): void {

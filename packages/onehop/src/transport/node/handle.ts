@@ -52,11 +52,21 @@ export function knowsWrites(): boolean {
 
 /**
  * Looks over the runtime's shoulder at its next write on this handle: whether it gives a request, and
- * of which class, for that cannot be imported. Removes itself at once.
+ * of which class, for that cannot be imported. Removes itself at once, and leaves what somebody else
+ * may have put there. On a handle that is closed before it writes it stays, and goes with it: the next
+ * socket then learns. Twice on one handle, each calls the one before it.
  */
 export function learnWrites(handle: StreamHandle): void {
   const watched = handle as unknown as Record<string, unknown>;
   const names = ['writeBuffer', 'writeLatin1String'];
+  const own = names.map((name) => Object.getOwnPropertyDescriptor(watched, name));
+  const restore = (): void => {
+    names.forEach((name, index) => {
+      const before = own[index];
+      if (before === undefined) delete watched[name];
+      else Object.defineProperty(watched, name, before);
+    });
+  };
   for (const name of names) {
     const original = watched[name] as (...args: unknown[]) => unknown;
     watched[name] = function (
@@ -64,7 +74,7 @@ export function learnWrites(handle: StreamHandle): void {
       request: WriteRequest | null,
       ...rest: unknown[]
     ): unknown {
-      for (const each of names) delete watched[each];
+      restore();
       if (request === null) known = true;
       else if (request?.constructor !== Object && typeof request?.oncomplete === 'function') {
         RequestClass = request.constructor as new () => WriteRequest;
@@ -116,7 +126,11 @@ export function claimRequest(
   }
 }
 
-/** The handle of an open socket, or null if it does not look the way we know it. */
+/**
+ * The handle of an open socket, or null if it does not look the way we know it. It may be used when the
+ * runtime has closed it in the meantime: each of its methods looks first, and a write then returns
+ * EINVAL (undefined when the handle is gone, for whose `close` event we have stopped writing by then).
+ */
 export function handleOf(socket: NetSocket): StreamHandle | null {
   const handle = (socket as unknown as { _handle?: Partial<StreamHandle> | null })._handle;
   if (handle === null || handle === undefined) return null;
@@ -134,7 +148,12 @@ interface ServerHandle {
 /**
  * Takes over the accept callback of a listening server, so that we make the sockets ourselves: only
  * then can they read into our buffer (`onread`), which `net.Server` has no option for. False if the
- * server does not look the way we know it.
+ * server does not look the way we know it; sockets then come by its `connection` event.
+ *
+ * The runtime calls it by name on the handle that listens, or in a worker of `node:cluster` on what
+ * stands for it, and gives a handle that is ours from then on: a `net.Socket` closes it. What the
+ * server's own callback does besides (its connection limit, its count, which its `close` waits for) we
+ * use nothing of.
  */
 export function takeAccepts(server: Server, accept: (client: unknown) => void): boolean {
   const handle = (server as unknown as { _handle?: ServerHandle | null })._handle;

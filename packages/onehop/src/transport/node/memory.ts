@@ -16,7 +16,11 @@ let isPrimed = process.platform !== 'linux';
 export function bodyBuffer(byteLength: number): Buffer {
   if (!isPrimed && byteLength >= longBytesMin) {
     isPrimed = true;
-    Buffer.allocUnsafeSlow(primerBytes);
+    try {
+      Buffer.allocUnsafeSlow(primerBytes);
+    } catch {
+      // No room for so much at once: bodies then cost what is said above.
+    }
   }
   return Buffer.allocUnsafeSlow(byteLength);
 }

@@ -28,9 +28,10 @@ const gatherBytesMax = 16 * 1024;
  * socket needs its own.
  */
 const sharedReadBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+const hasOwnBuffers = process.platform === 'win32';
 
 export function readBuffer(): Buffer {
-  return process.platform === 'win32' ? Buffer.allocUnsafeSlow(readBufferBytes) : sharedReadBuffer;
+  return hasOwnBuffers ? Buffer.allocUnsafeSlow(readBufferBytes) : sharedReadBuffer;
 }
 
 /**
@@ -74,6 +75,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   #intoAt = 0;
   /** What the runtime was last told to read into; null before the first time. */
   #readTarget: Uint8Array | null = null;
+  /** A read was told, and the runtime has not asked yet where the next one is to go. */
+  #isBehindRead = false;
   #handle: StreamHandle | null = null;
   #opened = false;
   #paused = false;
@@ -193,7 +196,7 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
 
   readInto(bytes: Uint8Array, start: number): boolean {
     // No target yet: accepted sockets, TLS and the documented path do not ask where to read to.
-    if (this.#readTarget === null || process.platform === 'win32') return false;
+    if (this.#readTarget === null || hasOwnBuffers) return false;
     this.#into = start < bytes.length ? bytes : null;
     this.#intoAt = start;
     return true;
@@ -275,6 +278,7 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
 
   /** `target` was filled with so many bytes. */
   onRead(target: Uint8Array, bytesRead: number): void {
+    this.#isBehindRead = true;
     if (target === this.#readTarget && target !== sharedReadBuffer) {
       this.#intoAt += bytesRead;
       if (this.#into !== null && this.#intoAt >= this.#into.length) this.#into = null;
@@ -282,14 +286,26 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     this.onBytes(target.subarray(0, bytesRead));
   }
 
-  /** Where to read to from now on; null for where the last read went. */
+  /**
+   * Where to read to from now on; null for where the last read went. The runtime keeps no more of it
+   * than an address, and reads there until it is told otherwise: so `#readTarget` holds the bytes, and
+   * nobody may be given them before they are full (see `readInto`). It asks behind each read and for
+   * each handle: a name with several addresses has one after the other, and one that is told "as
+   * before" would read elsewhere and have us hand out what another connection left in the buffer.
+   */
   nextReadTarget(): Uint8Array | null {
+    const isBehindRead = this.#isBehindRead;
+    this.#isBehindRead = false;
     const into = this.#into;
-    if (into === null) {
-      if (this.#readTarget === sharedReadBuffer) return null;
-      this.#readTarget = this.#readTarget === null ? readBuffer() : sharedReadBuffer;
-    } else this.#readTarget = into.subarray(this.#intoAt);
-    return this.#readTarget;
+    // Bytes that were transferred away have no length any more, and a read of nothing fails.
+    if (into !== null && this.#intoAt < into.length) {
+      this.#readTarget = into.subarray(this.#intoAt);
+      return this.#readTarget;
+    }
+    this.#into = null;
+    const before = this.#readTarget;
+    this.#readTarget = hasOwnBuffers && before !== null ? before : readBuffer();
+    return isBehindRead && this.#readTarget === before ? null : this.#readTarget;
   }
 
   onEnd(): void {
@@ -490,14 +506,30 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   }
 }
 
-/** A `data` callback with `this` as the runtime calls it: see `onread` in node:net. */
+/**
+ * A `data` callback with `this` as the runtime calls it: see `onread` in node:net. Where it throws, the
+ * runtime does not ask where to read to: what comes next would land on bytes that were handed over. An
+ * exception of our own code; nothing of this socket can be trusted any more.
+ */
 export function onRead(this: NetSocket, bytesRead: number, buffer: Uint8Array): boolean {
-  (this as unknown as Owned).onehop.onRead(buffer, bytesRead);
+  const { onehop } = this as unknown as Owned;
+  try {
+    onehop.onRead(buffer, bytesRead);
+  } catch (error) {
+    onehop.onError(error);
+    throw error;
+  }
   return true;
 }
 
 export function onData(this: NetSocket, bytes: Uint8Array): void {
-  (this as unknown as Owned).onehop.onBytes(bytes);
+  const { onehop } = this as unknown as Owned;
+  try {
+    onehop.onBytes(bytes);
+  } catch (error) {
+    onehop.onError(error);
+    throw error;
+  }
 }
 
 export function onOpen(this: NetSocket): void {

@@ -189,7 +189,14 @@ function listen<State>(
   let acceptedCount = 0;
   const adopt = (net: NetSocket): void => {
     acceptedCount++;
-    new NodeSocket(net, handlers, makeState(), 'downstream', queueBytesMax, false, direct).onOpen();
+    try {
+      const state = makeState();
+      new NodeSocket(net, handlers, state, 'downstream', queueBytesMax, false, direct).onOpen();
+    } catch (error) {
+      // An exception of our own code: without an owner the connection would stay open for good.
+      net.destroy();
+      throw error;
+    }
   };
   server.on('connection', (net) => {
     net.on('data', onData);
