@@ -52,6 +52,8 @@ const LIMIT_KEYS = {
   chunkExtensionsBytesMax: 'limits.chunkExtensions',
   chunkSizeDigitsMax: 'limits.chunkSizeDigits',
   bodyBytesMax: 'limits.body',
+  scanBytesMax: 'limits.scan',
+  scansBytesMax: 'limits.scans',
   relayBufferBytesMax: 'limits.readAhead',
   stalledReadAheadBytesMax: 'limits.stalledReadAhead',
   stalledReadersMax: 'limits.stalledReaders',

@@ -24,7 +24,7 @@ interface Setup {
 
 /** A gateway with these limits in front of a scripted upstream. */
 async function limited(
-  settings: { limits?: Settings; upstream?: Settings },
+  settings: { limits?: Settings; upstream?: Settings; route?: Settings },
   script: Script,
   body: (setup: Setup) => Promise<void>,
 ): Promise<void> {
@@ -32,6 +32,7 @@ async function limited(
   await server.listen(transport);
   const input = simple([server.port], settings.upstream ?? {}, {
     limits: settings.limits ?? {},
+    route: settings.route ?? {},
   } as object);
   const clients: RawClient[] = [];
   try {
@@ -212,6 +213,40 @@ const others: Record<string, () => Promise<void>> = {
       // Who has more on its way than is read ahead is not heard leaving: the answer shows it.
       server.hooks.onRequest = fine;
       server.peers[0]!.send(ok('fine'));
+    }),
+  scanBytesMax: () =>
+    limited({ limits: { scan: 1000 }, route: { models: ['m'] } }, fine, async (setup) => {
+      for (const [bytes, status] of [
+        [900, 200],
+        [1100, 413],
+      ] as const) {
+        const client = await scanning(setup, 500);
+        client.send('x'.repeat(bytes - 500));
+        if (status === 200) {
+          client.send(`","model":"m"}${' '.repeat(scannedBytes - bytes - 14)}`);
+        }
+        assert.ok(await client.untilText('\r\n\r\n'));
+        assert.match(client.text, new RegExp(`^HTTP/1.1 ${status} `));
+        assert.equal(client.text.includes('limits.scan)'), status === 413);
+        client.close();
+      }
+    }),
+  scansBytesMax: () =>
+    limited({ limits: { scans: 5000 }, route: { models: ['m'] } }, fine, async (setup) => {
+      const clients = [await scanning(setup, 1000), await scanning(setup, 1000)];
+      const third = await RawClient.open(setup.port);
+      third.send(
+        `POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5000\r\n\r\n{"pad":"${'x'.repeat(3000)}`,
+      );
+      assert.ok(await third.untilText('limits.scans)'), third.text);
+      assert.match(third.text, /^HTTP\/1\.1 503 [\s\S]*\r\nRetry-After: 1\r\n/);
+      // Those that had begun are not disturbed, and what they leave is free again.
+      for (const client of clients) {
+        client.send(`${'x'.repeat(300)}","model":"m"}${' '.repeat(scannedBytes - 1314)}`);
+        assert.ok(await client.untilText('fine'), client.text);
+      }
+      clients.push(await scanning(setup, 1000), await scanning(setup, 1000));
+      for (const client of [...clients, third]) client.close();
     }),
   stalledReadAheadBytesMax: async () => {
     assert.equal(await hearsFin({ stalledReadAhead: '1MiB' }, 15_000), true);
@@ -412,6 +447,19 @@ const others: Record<string, () => Promise<void>> = {
     assert.ok(none < ms, `${none} ms without pauses, ${ms} ms with them`);
   },
 };
+
+const scannedBytes = 1400;
+/** A caller of whose body, without a model so far, so many bytes are kept. */
+async function scanning({ port, rig }: Setup, bytes: number): Promise<RawClient> {
+  const { scans } = rig.gateway;
+  const before = scans.bytes;
+  const client = await RawClient.open(port);
+  const start = '{"pad":"';
+  client.send(`POST / HTTP/1.1\r\nHost: t\r\nContent-Length: ${scannedBytes}\r\n\r\n${start}`);
+  client.send('x'.repeat(bytes - start.length));
+  assert.ok(await until(() => scans.bytes >= before + bytes));
+  return client;
+}
 
 /** Whether the FIN behind 300 KB that nobody takes cancels the request under way within `waitMs`. */
 async function hearsFin(limits: Settings, waitMs: number): Promise<boolean> {

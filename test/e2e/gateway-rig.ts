@@ -46,7 +46,10 @@ type Upstream = NonNullable<ReturnType<Gateway['tables']['upstreams']['get']>>;
 
 /** Every gauge that belongs to exchanges, by name; all are 0 while no request is under way. */
 export function gauges(gateway: Gateway): Record<string, number> {
-  const found: Record<string, number> = { exchangesOpen: gateway.server.counters.exchangesOpen };
+  const found: Record<string, number> = {
+    exchangesOpen: gateway.server.counters.exchangesOpen,
+    scanBytes: gateway.scans.bytes,
+  };
   for (const [name, upstream] of gateway.tables.upstreams) {
     found[`${name}.pending`] = upstream.pending;
     found[`${name}.queue`] = upstream.queue.length;

@@ -89,6 +89,12 @@ export const ERRORS = {
   // The caller.
   REQUEST_INVALID: spec('downstream', 400, 'never', 'The request is not valid HTTP.'),
   REQUEST_TOO_LARGE: spec('downstream', 413, 'never', 'The request body exceeds bodyBytesMax.'),
+  BODY_INVALID: spec(
+    'downstream',
+    400,
+    'never',
+    'The body is no JSON object with exactly one model.',
+  ),
   URI_TOO_LONG: spec('downstream', 414, 'never', 'The request line exceeds requestLineBytesMax.'),
   HEAD_TOO_LARGE: spec('downstream', 431, 'never', 'The request head exceeds a configured limit.'),
   REQUEST_TIMEOUT: spec('downstream', 408, 'never', 'The request did not arrive in time.'),

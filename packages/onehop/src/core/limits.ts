@@ -35,6 +35,10 @@ export const chunkExtensionsBytesMax = 16 * 1024;
 export const chunkSizeDigitsMax = 16;
 /** Request body. Breach: 413. */
 export const bodyBytesMax = 64 * 1024 * 1024;
+/** What is kept of one request body while its model is looked for. Breach: 413. */
+export const scanBytesMax = 32 * 1024 * 1024;
+/** What all requests of a process together keep while their models are looked for. Breach: 503. */
+export const scansBytesMax = 256 * 1024 * 1024;
 /**
  * What one direction of an exchange may hold in memory before the other side is paused; pipelined
  * requests wait in it, too, and are parsed one at a time.

@@ -15,6 +15,7 @@ import { FieldBlock } from '../http1/index.ts';
 import type { Exchange as DownstreamExchange } from '../server/index.ts';
 import type { Gateway } from './gateway.ts';
 import type { HeadPlan } from './head-plan.ts';
+import type { KeptBody } from './kept-body.ts';
 import type { RetryDenied } from './retry-denied.ts';
 import type { JsonScanner } from './routing/json-scanner.ts';
 import type { RouteTable, Tables } from './tables.ts';
@@ -25,15 +26,15 @@ export const BodyPlan = {
   None: 0,
   /** Small and of known length: kept whole, sent with the head in one write, can be sent again. */
   Collect: 1,
-  /** Passed on as it comes. */
+  /** Passed on as it comes; with a scanner, each piece once that has judged it. */
   Stream: 2,
   /** Kept until `model` is found, then Collect or Stream. */
   Scan: 3,
 } as const;
 export type BodyPlan = (typeof BodyPlan)[keyof typeof BodyPlan];
 
-/** Shared by all exchanges that keep no bytes; never written to. */
-export const noPieces: Uint8Array[] = [];
+/** Stands for a body in memory that was sent and will not be again: not null, and not to be sent. */
+const sentBody: RequestBody = { length: null };
 
 export const timerKind = { queue: 0, tail: 1, keepAlive: 2, retry: 3 } as const;
 
@@ -144,12 +145,12 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   error: OnehopError | null = null;
 
   bodyPlan: BodyPlan = BodyPlan.None;
-  /** Request bytes kept, in pieces. */
-  pieces: Uint8Array[] = noPieces;
-  pieceBytes = 0;
+  /** Request bytes that wait; null while there never were any. */
+  pieces: KeptBody | null = null;
   requestEnded = false;
   /** Trailer section that came before the upstream could take it. */
   trailers = '';
+  /** Looks for the model; once that is found in a long body, for a second one. */
   scanner: JsonScanner | null = null;
   /** The upstream takes no more of the body. */
   uploadClosed = false;
@@ -220,11 +221,12 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
     return this.requestId;
   }
 
-  /** The bytes kept so far, joined. */
-  takePieces(): Uint8Array {
-    const joined = this.pieces.length === 1 ? this.pieces[0]! : Buffer.concat(this.pieces);
-    this.pieces = noPieces;
-    this.pieceBytes = 0;
-    return joined;
+  get pieceBytes(): number {
+    return this.pieces === null ? 0 : this.pieces.bytes;
+  }
+
+  /** The response has begun, so the body is not sent again: a stream may go on for minutes without it. */
+  forgetBody(): void {
+    if (this.bodyPlan === BodyPlan.Collect) this.body = sentBody;
   }
 }

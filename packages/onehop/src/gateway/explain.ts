@@ -34,12 +34,15 @@ const refused = (status: number, model: string | null, lines: string[]): Explana
   lines,
 });
 
-function modelOf(body: Uint8Array | null): { model: string | null; invalid: boolean } {
-  if (body === null || body.length === 0) return { model: null, invalid: false };
+function scan(body: Uint8Array | null): JsonScanner {
   const scanner = new JsonScanner();
-  const state = scanner.feed(body);
-  return { model: scanner.model, invalid: state === ScanState.Invalid };
+  if (body !== null) scanner.feed(body);
+  scanner.end();
+  return scanner;
 }
+
+const twoModels =
+  'refused with 400 BODY_INVALID: the body is no JSON object with exactly one model';
 
 /** Decides as the gateway does; nothing is sent anywhere. */
 export function explainRequest(config: GatewayConfig, given: ExplainedRequest): Explanation {
@@ -58,21 +61,31 @@ export function explainRequest(config: GatewayConfig, given: ExplainedRequest): 
     path: normalised.path,
     header: (name) => headers.get(name) ?? null,
   };
-  const { model, invalid } = modelOf(given.body);
+  if (request.method === 'CONNECT' || request.method === 'TRACE') {
+    return refused(405, null, [`refused with 405: ${request.method} is not forwarded`]);
+  }
+  const whole = new Router(config.routes);
+  // As in the gateway the body is looked at only where a route asks for its model.
+  const asks = given.body !== null && whole.match(request, undefined) === RouteMiss.NeedsModel;
+  const scanner = scan(asks ? given.body : null);
+  const { model } = scanner;
   const lines: string[] = [];
   for (const [index, route] of config.routes.entries()) {
-    const found = new Router([route]).match(request, given.body === null ? undefined : model);
+    const found = new Router([route]).match(request, model);
     const label = `routes[${index}] ${route.path}`;
-    if (typeof found !== 'object') {
-      lines.push(`${label}: no: ${whyNot(route, request, given.body, model, invalid)}`);
-      if (found !== RouteMiss.NeedsModel) continue;
-      lines.push('the decision needs the model in the body: give it with --body');
-      return refused(0, null, lines);
+    if (typeof found === 'object') {
+      if (!scanner.refuses(true)) return taken(config, given, index, model, lines, label);
+      lines.push(`${label}: ${twoModels}`);
+      return refused(400, model, lines);
     }
-    return taken(config, given, index, model, lines, label);
+    lines.push(`${label}: no: ${whyNot(route, request, given.body, scanner)}`);
   }
-  const miss = new Router(config.routes).match(request, model);
-  const status = miss === RouteMiss.MethodNotAllowed ? 405 : invalid ? 400 : 404;
+  const miss = whole.match(request, model);
+  if (scanner.refuses(false)) {
+    lines.push(twoModels);
+    return refused(400, model, lines);
+  }
+  const status = miss === RouteMiss.MethodNotAllowed ? 405 : 404;
   lines.push(`refused with ${status}: no route takes it`);
   return refused(status, model, lines);
 }
@@ -84,8 +97,7 @@ function whyNot(
   route: RouteConfig,
   request: RoutableRequest,
   body: Uint8Array | null,
-  model: string | null,
-  invalid: boolean,
+  { model, state }: JsonScanner,
 ): string {
   const only = (part: Partial<RouteConfig>): boolean => {
     const bare: RouteConfig = {
@@ -111,8 +123,9 @@ function whyNot(
     return `the method is ${request.method}, not ${route.methods.join(' or ')}`;
   }
   const wanted = route.models?.join(', ');
-  if (body === null) return `it takes the models ${wanted} and no body was given`;
-  if (invalid) return 'the body is no JSON object with one model';
+  if (body === null) return `it takes the models ${wanted} and no body was given (--body)`;
+  if (model === null && state === ScanState.Invalid)
+    return 'the body is no JSON object with one model';
   return `the model is ${model === null ? 'not named in the body' : JSON.stringify(model)}, not ${wanted}`;
 }
 

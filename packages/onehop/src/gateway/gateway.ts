@@ -21,6 +21,7 @@ import { failExchange } from './refusal.ts';
 import { onStreamTimer } from './relay.ts';
 import { onRequestBody, onRequestEnd } from './request-body.ts';
 import { NameWatcher } from './resolver.ts';
+import { ScanBudget } from './scan-budget.ts';
 import { Tables } from './tables.ts';
 import type { UpstreamEnvironment } from './upstream.ts';
 
@@ -66,6 +67,8 @@ export class Gateway {
   readonly wheel: DeadlineWheel;
   readonly server: Server;
   readonly listeners: Listener[] = [];
+  /** What requests hold whose model is looked for. */
+  readonly scans: ScanBudget;
   /** Fails first when draining, so that load balancers stop sending. */
   ready = false;
   readonly #clock: Clock;
@@ -92,6 +95,7 @@ export class Gateway {
     this.#lookup = options.lookup;
     this.tables = new Tables(config, this.#environment(), null);
     const { limits } = config;
+    this.scans = new ScanBudget(limits);
     this.server = createServer<GatewayExchange>({
       transport: this.transport,
       wheel: this.wheel,

@@ -14,11 +14,12 @@ import type { Exchange as DownstreamExchange } from '../server/index.ts';
 import { admit, admitWaiting } from './admission.ts';
 import { leaveMember } from './attempt.ts';
 import { hashText } from './balancing/hash.ts';
-import { BodyPlan, GatewayExchange, noPieces } from './exchange.ts';
+import { BodyPlan, GatewayExchange } from './exchange.ts';
 import { plainAddress, requestFields } from './fields.ts';
 import type { Gateway } from './gateway.ts';
 import { idFor, keepPlan, usePlan } from './head-plan.ts';
 import { view } from './head-view.ts';
+import { dropPieces } from './kept-body.ts';
 import { failExchange, refuse } from './refusal.ts';
 import { collectBytesMax } from './request-body.ts';
 import { JsonScanner } from './routing/json-scanner.ts';
@@ -94,14 +95,16 @@ function readTarget(exchange: GatewayExchange, head: RequestHead): boolean {
 
 function route(exchange: GatewayExchange, head: RequestHead): void {
   const { router } = exchange.tables;
-  const found = router.match(view.look(head, exchange.method, exchange.path));
+  // Without a body there is no model, which is known already.
+  const model = head.framing === Framing.None ? null : undefined;
+  const found = router.match(view.look(head, exchange.method, exchange.path), model);
   if (typeof found === 'object') {
     const keyed = takeRoute(exchange, head, found);
     keepPlan(exchange, head, keyed);
     planBody(exchange, head);
     return;
   }
-  if (found === RouteMiss.NeedsModel && head.framing !== Framing.None) {
+  if (found === RouteMiss.NeedsModel) {
     // The table borrows the read buffer; it is needed again once the model is known.
     exchange.downstream.keepHead();
     if (!limitBody(exchange, head, exchange.tables.bodyBytesMax)) return;
@@ -109,10 +112,10 @@ function route(exchange: GatewayExchange, head: RequestHead): void {
     exchange.bodyPlan = BodyPlan.Scan;
     return;
   }
-  missRoute(exchange, found === RouteMiss.NeedsModel ? router.match(view, null) : found);
+  missRoute(exchange, found);
 }
 
-export function missRoute(exchange: GatewayExchange, miss: Route | RouteMiss): void {
+export function missRoute(exchange: GatewayExchange, miss: RouteMiss): void {
   if (miss === RouteMiss.MethodNotAllowed) {
     const allow = exchange.tables.router.allowedMethods(view).join(', ');
     refuse(exchange, 405, 'METHOD_NOT_ALLOWED', 'The route does not take this method.', [
@@ -228,7 +231,7 @@ export function finish(exchange: GatewayExchange): void {
     exchange.queueWaitMs = exchange.gateway.nowMs() - exchange.queuedMs;
     upstream!.queue.remove(exchange);
   }
-  exchange.pieces = noPieces;
+  if (exchange.pieces !== null) dropPieces(exchange);
   exchange.tunnel?.destroy();
   if (exchange.member !== null) leaveMember(exchange, null);
   if (exchange.admitted) {

@@ -18,6 +18,7 @@ import {
   responseFields,
   trailerFields,
 } from './fields.ts';
+import { sendPieces } from './kept-body.ts';
 import { failExchange } from './refusal.ts';
 
 const writer = new HeadWriter();
@@ -37,12 +38,7 @@ const stateOf = (upstream: UpstreamExchange): GatewayExchange => {
 export const relayHandler: ExchangeHandler = {
   onDrain(upstream) {
     const exchange = stateOf(upstream);
-    if (exchange.pieceBytes > 0) {
-      const bytes = exchange.takePieces();
-      const status = upstream.write(bytes, 0, bytes.length);
-      if (status === WriteStatus.Closed) exchange.uploadClosed = true;
-      if (status === WriteStatus.Queued) return;
-    }
+    if (exchange.pieceBytes > 0 && !sendPieces(exchange, upstream)) return;
     if (exchange.requestEnded) upstream.endBody(exchange.trailers);
     else exchange.downstream.resume();
   },
@@ -69,6 +65,7 @@ export const relayHandler: ExchangeHandler = {
       return;
     }
     exchange.committed = true;
+    exchange.forgetBody();
     exchange.upstreamStatus = head.status;
     sendHead(exchange, upstream, head);
     if (!isEventStream(head, exchange.route!.response)) return;

@@ -2,19 +2,23 @@
  * The request body on its way up: kept whole when it is small, so that it can be sent again; scanned
  * for the model where routes ask for it; else passed on as it comes.
  */
-import type { Exchange as UpstreamExchange } from '../client/index.ts';
-import { Framing } from '../http1/index.ts';
+import type { StreamedBody, Exchange as UpstreamExchange } from '../client/index.ts';
+import { OnehopError } from '../core/index.ts';
+import { Framing, type RequestHead } from '../http1/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import { admit } from './admission.ts';
-import { BodyPlan, type GatewayExchange, noPieces } from './exchange.ts';
+import { BodyPlan, type GatewayExchange } from './exchange.ts';
 import { trailerFields } from './fields.ts';
 import { view } from './head-view.ts';
+import { dropPieces, KeptBody } from './kept-body.ts';
 import { isCollected, limitBody, missRoute, takeRoute } from './phases.ts';
-import { refuse } from './refusal.ts';
+import { failExchange, refuse, refuseBusy } from './refusal.ts';
 import { ScanState } from './routing/json-scanner.ts';
 
 /** Bodies up to this size are kept whole before they are sent on, so that they can be sent again. */
 export const collectBytesMax = 64 * 1024;
+
+const noBody = new Uint8Array(0);
 
 /** Bytes of the request body; borrowed. */
 export function onRequestBody(
@@ -25,21 +29,19 @@ export function onRequestBody(
 ): void {
   switch (exchange.bodyPlan) {
     case BodyPlan.Collect:
-      keepPiece(exchange, bytes, start, end);
+      collect(exchange, bytes, start, end);
       return;
-    case BodyPlan.Scan: {
-      const piece = lendPiece(exchange, bytes, start, end);
-      scan(exchange, piece);
-      keepLent(exchange, piece);
+    case BodyPlan.Scan:
+      scan(exchange, bytes, start, end);
       return;
-    }
     case BodyPlan.Stream: {
+      if (exchange.scanner !== null && !hasOneModel(exchange, bytes, start, end)) return;
       const upstream = exchange.upstreamExchange;
       if (upstream === null || exchange.pieceBytes > 0) {
-        const piece = lendPiece(exchange, bytes, start, end);
+        exchange.pieces ??= new KeptBody();
+        exchange.pieces.lend(bytes, start, end);
         if (upstream === null && !exchange.admitted && !exchange.queued) admit(exchange);
-        keepLent(exchange, piece);
-        if (exchange.pieceBytes > 0) exchange.downstream.pause();
+        settlePieces(exchange);
         return;
       }
       relayUpload(exchange, upstream, bytes, start, end);
@@ -50,35 +52,26 @@ export function onRequestBody(
   }
 }
 
-function addPiece(exchange: GatewayExchange, piece: Uint8Array): void {
-  if (exchange.pieces === noPieces) exchange.pieces = [];
-  exchange.pieces.push(piece);
-  exchange.pieceBytes += piece.length;
+/** Mostly all of it comes at once. */
+function collect(exchange: GatewayExchange, bytes: Uint8Array, start: number, end: number): void {
+  if (exchange.pieces === null) {
+    const first = exchange.body as Uint8Array | null;
+    if (first === null) {
+      exchange.body = Uint8Array.prototype.slice.call(bytes, start, end);
+      return;
+    }
+    exchange.pieces = new KeptBody();
+    exchange.pieces.add(first, 0, first.length);
+    exchange.body = null;
+  }
+  exchange.pieces.add(bytes, start, end);
 }
 
-function keepPiece(exchange: GatewayExchange, bytes: Uint8Array, start: number, end: number): void {
-  addPiece(exchange, Uint8Array.prototype.slice.call(bytes, start, end));
-}
-
-/**
- * Adds a view of borrowed bytes to the pieces: what is sent on before the call returns, as the start
- * of a long body mostly is, need not be copied. {@link keepLent} follows.
- */
-function lendPiece(
-  exchange: GatewayExchange,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): Uint8Array {
-  const piece = bytes.subarray(start, end);
-  addPiece(exchange, piece);
-  return piece;
-}
-
-/** Copies the lent piece if it has to wait; it is the last. */
-function keepLent({ pieces }: GatewayExchange, piece: Uint8Array): void {
-  const last = pieces.length - 1;
-  if (pieces[last] === piece) pieces[last] = Uint8Array.prototype.slice.call(piece);
+/** What could not be sent on at once is copied, and no more is read until it was. */
+function settlePieces(exchange: GatewayExchange): void {
+  if (exchange.pieceBytes === 0) return;
+  exchange.pieces!.settle();
+  exchange.downstream.pause();
 }
 
 /** Hands body bytes on; the caller is held up while the upstream does not take them. */
@@ -101,15 +94,21 @@ export function onRequestEnd(exchange: GatewayExchange): void {
   switch (exchange.bodyPlan) {
     case BodyPlan.Collect:
       exchange.bodyEndMs = exchange.gateway.nowMs();
-      exchange.body = exchange.takePieces();
+      if (exchange.pieces === null) exchange.body ??= noBody;
+      else exchange.body = exchange.pieces.join();
       admit(exchange);
       return;
     case BodyPlan.Scan:
       exchange.bodyEndMs = exchange.gateway.nowMs();
       // No model to be found any more: routes without one may still match.
-      resolveModel(exchange, exchange.scanner!.state === ScanState.Invalid);
+      exchange.scanner!.end();
+      resolveModel(exchange);
       return;
     case BodyPlan.Stream:
+      if (exchange.scanner !== null && exchange.scanner.end() === ScanState.Invalid) {
+        cutBody(exchange);
+        return;
+      }
       if (exchange.upstreamExchange === null) {
         keepTrailers(exchange);
         if (!exchange.admitted && !exchange.queued) admit(exchange);
@@ -134,43 +133,132 @@ function keepTrailers(exchange: GatewayExchange): void {
   exchange.trailers = requestTrailers(exchange);
 }
 
-function scan(exchange: GatewayExchange, bytes: Uint8Array): void {
+// ---- Routes by model ----------------------------------------------------------------------------
+
+/** Whether the bytes handed over last end a body whose length was announced. */
+const isComplete = ({ downstream }: GatewayExchange, length: number | null): boolean =>
+  length !== null && downstream.requestBytes >= length;
+
+const announced = (head: RequestHead): number | null =>
+  head.framing === Framing.Length ? head.contentLength : null;
+
+function scan(exchange: GatewayExchange, bytes: Uint8Array, start: number, end: number): void {
   const scanner = exchange.scanner!;
-  const state = scanner.feed(bytes);
-  if (state === ScanState.Invalid) resolveModel(exchange, true);
-  else if (state === ScanState.Done) resolveModel(exchange, false);
-  else if (scanner.model !== null && !isCollected(exchange.downstream.request)) {
-    // What is kept whole anyway is read to its end, so that a second model does not get through;
-    // a long body goes on its way at once.
-    resolveModel(exchange, false);
+  const head = exchange.downstream.request;
+  scanner.feed(bytes, start, end);
+  if (isCollected(head)) {
+    // Kept whole anyway, so it is read to its end before anything is decided.
+    if (!keepScanned(exchange, bytes, start, end)) return;
+    if (scanner.state === ScanState.Invalid) resolveModel(exchange);
+    return;
   }
+  if (isComplete(exchange, announced(head))) scanner.end();
+  if (scanner.state === ScanState.More && scanner.model === null) {
+    keepScanned(exchange, bytes, start, end);
+    return;
+  }
+  // A long body goes on its way at once, and is read on for a second model.
+  exchange.pieces ??= new KeptBody(exchange.gateway.scans);
+  exchange.pieces.lend(bytes, start, end);
+  resolveModel(exchange);
+  settlePieces(exchange);
+}
+
+/** Keeps bytes of a body that waits for its model; false when it may not, which is then answered. */
+function keepScanned(
+  exchange: GatewayExchange,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  const { scans } = exchange.gateway;
+  exchange.pieces ??= new KeptBody(scans);
+  const { pieces } = exchange;
+  const { scanBytesMax } = scans.limits;
+  if (exchange.scanner!.model === null && pieces.bytes + end - start > scanBytesMax) {
+    const text = `The body names no model in its first ${scanBytesMax} bytes (limits.scan).`;
+    refuse(exchange, 413, 'SCAN_TOO_LONG', text);
+    return false;
+  }
+  const growth = pieces.growth(end - start);
+  while (!scans.hasRoom(growth)) {
+    const longest = scans.longest(exchange.gateway.nowMs());
+    refuseScan(longest ?? exchange);
+    if (longest === null || longest === exchange) return false;
+  }
+  pieces.add(bytes, start, end);
+  if (pieces.bytes > collectBytesMax) scans.enter(exchange);
+  return true;
+}
+
+/** All scans together hold what they may: this one gives way. */
+function refuseScan(exchange: GatewayExchange): void {
+  const text = 'Too many bodies wait for their model to come (limits.scans).';
+  refuseBusy(exchange, 'SCANS_FULL', text, 1000);
+  if (exchange.pieces !== null) dropPieces(exchange);
 }
 
 /** Routes by the model that was found, or says why the body is no use. */
-function resolveModel(exchange: GatewayExchange, invalid: boolean): void {
+function resolveModel(exchange: GatewayExchange): void {
   const head = exchange.downstream.request;
+  const scanner = exchange.scanner!;
   exchange.bodyPlan = BodyPlan.Collect;
-  exchange.model = invalid ? null : exchange.scanner!.model;
+  exchange.model = scanner.model;
   exchange.scanner = null;
+  exchange.gateway.scans.leave(exchange);
   const found = exchange.tables.router.match(
     view.look(head, exchange.method, exchange.path),
     exchange.model,
   );
+  if (scanner.refuses(typeof found === 'object')) {
+    failExchange(exchange, bodyInvalid());
+    return;
+  }
   if (typeof found !== 'object') {
-    if (invalid)
-      refuse(exchange, 400, 'BODY_INVALID', 'The body is no JSON object with one model.');
-    else missRoute(exchange, found);
+    missRoute(exchange, found);
     return;
   }
   takeRoute(exchange, head, found);
   if (!limitBody(exchange, head, exchange.route!.bodyBytesMax)) return;
-  if (exchange.requestEnded) {
-    exchange.body = exchange.takePieces();
+  if (exchange.requestEnded && exchange.pieceBytes <= collectBytesMax) {
+    exchange.body = exchange.pieces === null ? noBody : exchange.pieces.join();
     admit(exchange);
   } else if (!isCollected(head)) {
     exchange.bodyPlan = BodyPlan.Stream;
-    exchange.body = { length: head.framing === Framing.Length ? head.contentLength : null };
+    exchange.body = { length: exchange.requestEnded ? exchange.pieceBytes : announced(head) };
+    // Nothing more has to hold where the model did not decide.
+    if (scanner.model !== null) exchange.scanner = scanner;
     admit(exchange);
-    if (exchange.pieceBytes > 0) exchange.downstream.pause();
   }
+}
+
+const bodyInvalid = (): OnehopError =>
+  new OnehopError('BODY_INVALID', 'the body is no JSON object with exactly one model', {
+    phase: 'request',
+  });
+
+/**
+ * Bytes behind the model of a long body, before any of them is sent on: false when there is a second
+ * one, or what could hide one. Then the upstream must never have the whole of it.
+ */
+function hasOneModel(
+  exchange: GatewayExchange,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  const scanner = exchange.scanner!;
+  scanner.feed(bytes, start, end);
+  if (isComplete(exchange, (exchange.body as StreamedBody).length)) scanner.end();
+  if (scanner.state !== ScanState.Invalid) return true;
+  cutBody(exchange);
+  return false;
+}
+
+/** The upstream's connection is closed, so that the body stays incomplete; 400, or the response is cut, too. */
+function cutBody(exchange: GatewayExchange): void {
+  const error = bodyInvalid();
+  const upstream = exchange.upstreamExchange;
+  if (upstream === null || upstream.done) failExchange(exchange, error);
+  else upstream.fail(error.code, error.message);
 }

@@ -54,6 +54,8 @@ const {
   retryBackoffMs,
   retryBudgetMin,
   retryBudgetRatio,
+  scanBytesMax,
+  scansBytesMax,
   stalledReadAheadBytesMax,
   stalledReadersMax,
   totalTimeoutMs,
@@ -372,6 +374,12 @@ const downstreamLimits = z
       .default(chunkSizeDigitsMax)
       .describe('digits of a chunk size, leading zeros included; else 400'),
     body: bytes.default(bodyBytesMax).describe('request body; else 413'),
+    scan: bytes
+      .default(scanBytesMax)
+      .describe('kept of a request body until its model is found, for `models`; else 413'),
+    scans: bytes
+      .default(scansBytesMax)
+      .describe('kept so of all requests together; else 503 with Retry-After'),
     connections: count
       .optional()
       .describe(
@@ -422,6 +430,8 @@ const downstreamLimits = z
     chunkExtensionsBytesMax: given.chunkExtensions,
     chunkSizeDigitsMax: given.chunkSizeDigits,
     bodyBytesMax: given.body,
+    scanBytesMax: given.scan,
+    scansBytesMax: given.scans,
     connectionsMax: given.connections ?? null,
     connectionsPerAddressMax: given.connectionsPerAddress,
     connectionsPerAddressStatus: given.connectionsPerAddressStatus,

@@ -124,6 +124,7 @@ export class Router {
    * when the body has none, undefined while it has not been looked at.
    */
   match(request: RoutableRequest, model?: string | null): Route | RouteMiss {
+    let takesMethod = false;
     let miss: RouteMiss = RouteMiss.NotFound;
     for (const route of this.routes) {
       if (!matchesPath(route, request.path)) continue;
@@ -135,11 +136,15 @@ export class Router {
       }
       if (route.models !== null) {
         if (model === undefined) return RouteMiss.NeedsModel;
-        if (model === null || !matchesModel(route.models, model)) continue;
+        if (model === null || !matchesModel(route.models, model)) {
+          takesMethod = true;
+          continue;
+        }
       }
       return route;
     }
-    return miss;
+    // With another model it would be taken, so that the method is not what is wrong.
+    return takesMethod ? RouteMiss.NotFound : miss;
   }
 
   /** Methods that some route allows on this path: the Allow field of a 405 (RFC 9110 §10.2.1). */
