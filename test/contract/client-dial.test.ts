@@ -28,6 +28,8 @@ function withBlackHoles(sim: SimTransport, dialled: Dialled[]): Transport {
     joinReads: sim.joinReads,
     dropReads: sim.dropReads,
     bodyBuffer: sim.bodyBuffer,
+    block: sim.block,
+    freeBlock: sim.freeBlock,
     listen: (options, handlers, makeState) => sim.listen(options, handlers, makeState),
     connect(options, handlers, state) {
       const entry: Dialled = { host: options.host!, atMs: sim.clock.nowMs(), destroyed: false };

@@ -95,7 +95,7 @@ export class Gateway {
     this.#lookup = options.lookup;
     this.tables = new Tables(config, this.#environment(), null);
     const { limits } = config;
-    this.scans = new ScanBudget(limits);
+    this.scans = new ScanBudget(limits, this.transport);
     this.server = createServer<GatewayExchange>({
       transport: this.transport,
       wheel: this.wheel,

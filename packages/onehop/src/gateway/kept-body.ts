@@ -8,57 +8,68 @@ import { WriteStatus } from '../transport/index.ts';
 import type { GatewayExchange } from './exchange.ts';
 import type { ScanBudget } from './scan-budget.ts';
 
-/** Blocks grow with what is kept, so that at most half of them is empty, up to this. */
-const blockBytesMax = 64 * 1024;
+/** Blocks grow with what is kept, so that at most half of them is empty. */
 const blockBytesMin = 1024;
+const blockBytesMax = 64 * 1024;
+/** Up to this where the memory is given back by hand. */
+const freedBytesMax = 1024 * 1024;
 
 const copyOf = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
   Uint8Array.prototype.slice.call(bytes, start, end);
 
+interface Block {
+  readonly bytes: Uint8Array;
+  /** What is in it and not out yet is `bytes[start, end)`. */
+  start: number;
+  end: number;
+  /** A view of bytes that belong to somebody else. */
+  lent: boolean;
+  /** Of `ScanBudget.memory`. */
+  freed: boolean;
+}
+
 export class KeptBody {
   /** Bytes of the body in here. */
   bytes = 0;
-  /** Whole blocks are full but for {@link #room} in the last. */
-  readonly #blocks: Uint8Array[] = [];
-  #room = 0;
-  /** The last block is a view of bytes that belong to somebody else. */
-  #lent = false;
+  readonly #blocks: Block[] = [];
   readonly #budget: ScanBudget | null;
-  /** What of the budget it has: the length of its blocks. */
-  #counted = 0;
+  /** Length of all blocks but one that is lent. */
+  #held = 0;
 
-  /** `budget`: all it takes is taken from it, and given back when it is let go. */
+  /** `budget`: all that is held is counted in it until it is let go. */
   constructor(budget: ScanBudget | null = null) {
     this.#budget = budget;
   }
 
   /** What it takes of memory, empty room included. */
   get heldBytes(): number {
-    return this.#counted;
+    return this.#held;
   }
 
   /** Copies `bytes[start, end)`. */
   add(bytes: Uint8Array, start: number, end: number): void {
+    const last = this.#last;
     const inRoom = Math.min(this.#room, end - start);
     if (inRoom > 0) {
-      const last = this.#blocks[this.#blocks.length - 1]!;
-      last.set(bytes.subarray(start, start + inRoom), last.length - this.#room);
-      this.#room -= inRoom;
+      last!.bytes.set(bytes.subarray(start, start + inRoom), last!.end);
+      last!.end += inRoom;
     }
-    const from = start + inRoom;
-    const rest = end - from;
-    if (rest > 0) {
-      const length = this.#blockLength(rest);
-      if (length === rest) this.#blocks.push(copyOf(bytes, from, end));
-      else {
-        const block = new Uint8Array(length);
-        block.set(bytes.subarray(from, end));
-        this.#blocks.push(block);
-      }
-      this.#room = length - rest;
-      this.#count(length);
-    }
+    const rest = end - start - inRoom;
+    if (rest > 0) this.#addBlock(bytes, start + inRoom, end);
     this.bytes += end - start;
+  }
+
+  #addBlock(bytes: Uint8Array, start: number, end: number): void {
+    const length = this.#blockLength(end - start);
+    const freed = this.#isFreed(length);
+    let own: Uint8Array;
+    if (!freed && length === end - start) own = copyOf(bytes, start, end);
+    else {
+      own = freed ? this.#budget!.memory.block(length) : new Uint8Array(length);
+      own.set(bytes.subarray(start, end));
+    }
+    this.#blocks.push({ bytes: own, start: 0, end: end - start, lent: false, freed });
+    this.#hold(length);
   }
 
   /** What {@link add} would take of memory for so many bytes more. */
@@ -67,10 +78,25 @@ export class KeptBody {
     return rest > 0 ? this.#blockLength(rest) : 0;
   }
 
-  /** A body mostly comes in one read, or in reads as long as a block: then nothing is left empty. */
+  get #last(): Block | undefined {
+    return this.#blocks[this.#blocks.length - 1];
+  }
+
+  get #room(): number {
+    const last = this.#last;
+    return last === undefined || last.lent ? 0 : last.bytes.length - last.end;
+  }
+
+  /** A body mostly comes in one read: then nothing is left empty. */
   #blockLength(rest: number): number {
-    if (this.bytes === 0 || rest >= blockBytesMax) return rest;
-    return Math.max(rest, Math.min(blockBytesMax, Math.max(blockBytesMin, this.bytes)));
+    if (this.bytes === 0) return rest;
+    const longest = this.#budget === null ? blockBytesMax : freedBytesMax;
+    return Math.max(rest, Math.min(longest, Math.max(blockBytesMin, this.bytes)));
+  }
+
+  /** Small bodies come and go like other small objects. */
+  #isFreed(length: number): boolean {
+    return this.#budget !== null && length >= blockBytesMax;
   }
 
   /**
@@ -78,61 +104,57 @@ export class KeptBody {
    * body mostly is, need not be copied. {@link settle} follows.
    */
   lend(bytes: Uint8Array, start: number, end: number): void {
-    this.#fit();
-    this.#blocks.push(bytes.subarray(start, end));
-    this.#lent = true;
+    this.#blocks.push({ bytes, start, end, lent: true, freed: false });
     this.bytes += end - start;
   }
 
   /** Copies what was lent if it is still here. */
   settle(): void {
-    if (!this.#lent) return;
-    this.#lent = false;
-    const last = this.#blocks.length - 1;
-    const view = this.#blocks[last]!;
-    this.#blocks[last] = copyOf(view, 0, view.length);
-    this.#count(view.length);
+    const last = this.#last;
+    if (last === undefined || !last.lent) return;
+    this.#blocks.pop();
+    this.bytes -= last.end - last.start;
+    this.add(last.bytes, last.start, last.end);
   }
 
-  /** The first block; it is no longer in here. Null when nothing is left. */
+  /** The first bytes, which are no longer in here and of nobody else. Null when nothing is left. */
   shift(): Uint8Array | null {
-    this.#fit();
-    const block = this.#blocks.shift();
+    const block = this.#blocks[0];
     if (block === undefined) return null;
-    this.bytes -= block.length;
-    if (this.#blocks.length === 0 && this.#lent) this.#lent = false;
-    else this.#count(-Math.min(this.#counted, block.buffer.byteLength));
-    return block;
+    const { bytes, start, lent, freed } = block;
+    const end = freed ? Math.min(block.end, start + blockBytesMax) : block.end;
+    this.bytes -= end - start;
+    block.start = end;
+    const taken = freed ? copyOf(bytes, start, end) : bytes.subarray(start, end);
+    if (end === block.end) {
+      this.#blocks.shift();
+      // First, because its length is 0 afterwards.
+      if (!lent) this.#hold(-bytes.length);
+      if (freed) this.#budget!.memory.freeBlock(bytes);
+    }
+    return taken;
   }
 
   /** All of it as one array; nothing is left in here. */
   join(): Uint8Array {
-    this.#fit();
-    const joined = this.#blocks.length === 1 ? this.#blocks[0]! : Buffer.concat(this.#blocks);
+    const parts = this.#blocks.map(({ bytes, start, end }) => bytes.subarray(start, end));
+    const [only] = this.#blocks;
+    const joined =
+      parts.length === 1 && !only!.freed && !only!.lent ? parts[0]! : Buffer.concat(parts);
     this.drop();
     return joined;
   }
 
   /** Lets go of everything. */
   drop(): void {
+    for (const { bytes, freed } of this.#blocks) if (freed) this.#budget!.memory.freeBlock(bytes);
     this.#blocks.length = 0;
-    this.#room = 0;
-    this.#lent = false;
     this.bytes = 0;
-    this.#count(-this.#counted);
+    this.#hold(-this.#held);
   }
 
-  /** Cuts the empty room off the last block. */
-  #fit(): void {
-    if (this.#room === 0) return;
-    const last = this.#blocks.length - 1;
-    const block = this.#blocks[last]!;
-    this.#blocks[last] = block.subarray(0, block.length - this.#room);
-    this.#room = 0;
-  }
-
-  #count(bytes: number): void {
-    this.#counted += bytes;
+  #hold(bytes: number): void {
+    this.#held += bytes;
     this.#budget?.add(bytes);
   }
 }

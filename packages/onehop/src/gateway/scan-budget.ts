@@ -2,6 +2,7 @@
  * What requests may hold in memory while their model is looked for, each of them and all together. A
  * caller chooses what is held: its model may stand at the end of a body of any length, or be missing.
  */
+import type { Transport } from '../transport/index.ts';
 import type { GatewayExchange } from './exchange.ts';
 
 export interface ScanLimits {
@@ -12,13 +13,15 @@ export interface ScanLimits {
 
 export class ScanBudget {
   readonly limits: ScanLimits;
+  readonly memory: Pick<Transport, 'block' | 'freeBlock'>;
   /** Length of all blocks held now, empty room included. */
   bytes = 0;
   /** Requests that hold much, those that began first in front. */
   readonly #holders = new Set<GatewayExchange>();
 
-  constructor(limits: ScanLimits) {
+  constructor(limits: ScanLimits, memory: Pick<Transport, 'block' | 'freeBlock'>) {
     this.limits = limits;
+    this.memory = memory;
   }
 
   add(bytes: number): void {

@@ -158,6 +158,14 @@ export interface Transport {
   /** Uninitialized memory of its own for a body that is to be handed over. */
   bodyBuffer(byteLength: number): Buffer;
   /**
+   * Zeroed memory that goes back as soon as {@link freeBlock} says so, whenever the collector comes:
+   * for what is bounded in bytes and may be much. To be read and written by JavaScript only; what
+   * sockets take is a copy.
+   */
+  block(byteLength: number): Uint8Array;
+  /** Nobody looks at this block any more; it is empty from here on. */
+  freeBlock(block: Uint8Array): void;
+  /**
    * Joins views of reads that were kept (`keepRead`) into bytes with a buffer of their own, and gives
    * the reads back: their memory may be freed at once, so no view of them may be used again. Not within
    * the `data` call that brought one of them.

@@ -257,6 +257,11 @@ export const transport: Transport = {
   clock: systemClock,
   turn: wholeTurn,
   bodyBuffer: Buffer.allocUnsafeSlow,
+  block: (byteLength) => new Uint8Array(byteLength),
+  // What is moved out of a buffer and dropped is freed now, where shrinking one frees nothing.
+  freeBlock({ buffer }) {
+    (buffer as ArrayBuffer & { transfer(byteLength: number): ArrayBuffer }).transfer(0);
+  },
   joinReads,
   dropReads,
   connect: dial,

@@ -1,5 +1,24 @@
 /** Memory for bodies that are handed over. */
 
+/** Of ECMAScript 2024, which the compiler is not told of. */
+type ResizableBuffer = ArrayBuffer & { resize(byteLength: number): void };
+const ArrayBufferOf = ArrayBuffer as unknown as new (
+  byteLength: number,
+  options: { maxByteLength: number },
+) => ArrayBuffer;
+
+/**
+ * A buffer that can be resized is mapped by itself, page by page, and unmapped as it shrinks. All other
+ * ways leave 256 MB of freed blocks of 64 KB with the process: glibc keeps what is not at the end of
+ * its heap, and the collector does not come while nothing is allocated.
+ */
+export const block = (byteLength: number): Uint8Array =>
+  new Uint8Array(new ArrayBufferOf(byteLength, { maxByteLength: byteLength }));
+
+export function freeBlock({ buffer }: Uint8Array): void {
+  (buffer as ResizableBuffer).resize(0);
+}
+
 /** A buffer from here on is long enough for what is said at {@link primerBytes}. */
 const longBytesMin = 64 * 1024;
 /**

@@ -21,7 +21,7 @@ import {
   type Transport,
 } from '../types.ts';
 import { takeAccepts } from './handle.ts';
-import { bodyBuffer } from './memory.ts';
+import { block, bodyBuffer, freeBlock } from './memory.ts';
 import { NodeSocket, onData, onOpen, onRead, readBuffer } from './socket.ts';
 
 export interface NodeTransportOptions {
@@ -244,6 +244,8 @@ export function createNodeTransport({ direct }: NodeTransportOptions): Transport
     clock: systemClock,
     turn: wholeTurn,
     bodyBuffer,
+    block,
+    freeBlock,
     joinReads: joinCopies,
     dropReads: dropNothing,
     connect: (options, handlers, state) => dial(options, handlers, state, direct),

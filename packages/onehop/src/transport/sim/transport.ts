@@ -172,6 +172,9 @@ export function createSimTransport(options: SimOptions = {}): SimTransport {
     clock: network.clock,
     turn: () => new Promise((resolve) => void network.clock.setTimer(resolve, 0)),
     bodyBuffer: Buffer.allocUnsafeSlow,
+    block: (byteLength) => new Uint8Array(byteLength),
+    // Who looks at it all the same is found out.
+    freeBlock: (block) => void block.fill(0),
     joinReads: joinCopies,
     dropReads: dropNothing,
     seed: network.options.seed,
