@@ -1,7 +1,13 @@
 /** Where `serve`, `check` and `explain` have their configuration from, and how it is watched. */
-import { type FSWatcher, readFileSync, unwatchFile, watch, watchFile } from 'node:fs';
+import { type FSWatcher, unwatchFile, watch, watchFile } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { checkConfig, type GatewayConfig, parseConfig } from '../gateway/index.ts';
+import {
+  checkConfig,
+  type GatewayConfig,
+  parseConfig,
+  readText,
+  reasonOf,
+} from '../gateway/index.ts';
 
 /** What the command line says beside the file; it wins over the file. */
 export interface ConfigOverrides {
@@ -19,17 +25,11 @@ export type LoadResult =
 export interface ConfigSource {
   /** Path as given; null when there is no file. */
   readonly file: string | null;
+  /** Does not throw, whatever the file holds. */
   load(): LoadResult;
   /** Whether the file says something else than what `load` read last, valid or not. */
   hasChanged(): boolean;
 }
-
-const reasonOf = (error: unknown): string => {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOENT') return 'there is no such file';
-  if (code === 'EACCES') return 'permission denied';
-  return code === 'EISDIR' ? 'it is a directory' : message;
-};
 
 /** Overrides are checked like the file: by the same schema. */
 function withOverrides(config: GatewayConfig, overrides: ConfigOverrides): LoadResult {
@@ -64,16 +64,17 @@ export function fileSource(file: string, overrides: ConfigOverrides = {}): Confi
     file,
     hasChanged() {
       try {
-        return readFileSync(file, 'utf8') !== loaded;
+        return readText(file) !== loaded;
       } catch {
-        // Between the removal and the renaming there is no file; that is not a change.
+        // Between the removal and the renaming there is no file; that is not a change. What is no
+        // file at all, a pipe for one, cannot be read again.
         return false;
       }
     },
     load() {
       let text: string;
       try {
-        text = readFileSync(file, 'utf8');
+        text = readText(file, loaded === null);
       } catch (error) {
         return { config: null, problems: [`${file}: cannot be read: ${reasonOf(error)}`] };
       }
@@ -113,9 +114,14 @@ const pollMs = 2000;
 /**
  * Calls `onChange` when the source's file says something else than what was loaded last, however it
  * was replaced: written in place, renamed over (editors), or behind a symbolic link (mounted config
- * maps), before this call too. Returns how to stop.
+ * maps), before this call too. Where the system has no watch left, or ends one, the file is looked at
+ * every two seconds, which `say` is told of. Returns how to stop.
  */
-export function watchConfig(source: ConfigSource, onChange: () => void): () => void {
+export function watchConfig(
+  source: ConfigSource,
+  onChange: () => void,
+  say: (text: string) => void = () => {},
+): () => void {
   const { file } = source;
   if (file === null) return () => {};
   let timer: NodeJS.Timeout | null = null;
@@ -127,15 +133,23 @@ export function watchConfig(source: ConfigSource, onChange: () => void): () => v
     if (timer !== null) clearTimeout(timer);
     timer = setTimeout(look, debounceMs);
   };
+  const sayPolled = (error: unknown): void =>
+    say(
+      `${file} is looked at every ${pollMs / 1000} s: it cannot be watched (${(error as Error).message})`,
+    );
   let watcher: FSWatcher | null = null;
   try {
     // The directory, not the file: a watched file that is renamed away stays watched, gone.
     watcher = watch(dirname(resolve(file)), (_event, name) => {
       if (name === null || name === basename(file) || name.startsWith('..')) soon();
     });
-    watcher.on('error', () => {});
-  } catch {
-    // No watches left on this system: the slow poll below still sees it.
+    watcher.on('error', (error) => {
+      watcher?.close();
+      watcher = null;
+      sayPolled(error);
+    });
+  } catch (error) {
+    sayPolled(error);
   }
   const poll = (): void => soon();
   watchFile(file, { interval: pollMs, persistent: false }, poll);

@@ -1,5 +1,5 @@
 /** One gateway in this process, with its metrics and its access log. */
-import { OnehopError } from '../core/index.ts';
+import { type FaultReport, OnehopError } from '../core/index.ts';
 import {
   AccessLog,
   connectionsCeilingFor,
@@ -36,6 +36,8 @@ export class GatewayProcess implements Running {
   readonly gateway: Gateway;
   readonly observer: MetricsObserver;
   readonly roll = null;
+  readonly faulted: FaultReport = (error, where) =>
+    this.gateway.observer.onInternalError(error, where);
 
   /** Throws what opening the access log throws. */
   constructor(

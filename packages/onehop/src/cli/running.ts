@@ -1,4 +1,5 @@
 /** What `serve` drives: one gateway in this process, or a supervisor with workers. */
+import type { FaultReport } from '../core/index.ts';
 import type { GatewayConfig, ProcessFacts } from '../gateway/index.ts';
 import type { Snapshot } from '../telemetry/index.ts';
 
@@ -13,6 +14,8 @@ export interface Running {
   /** A reload that failed before `apply`: counted. */
   reloadFailed(): void;
   reopenLogs(): void;
+  /** Something threw in this process that nobody caught: counted and said. */
+  faulted: FaultReport;
   /** Replaces the workers one after the other; null where there are none. */
   roll: ((config: GatewayConfig) => Promise<string | null>) | null;
   /** Ends well: see the `drain` of the configuration. */

@@ -13,6 +13,7 @@ import {
   watchConfig,
 } from './config-source.ts';
 import { descriptorWarning, GatewayProcess } from './gateway-process.ts';
+import { surviveClosedOutput, surviveFaults } from './last-resort.ts';
 import { notifySystemd } from './notify.ts';
 import { needsRestart, type Running } from './running.ts';
 import { Supervisor } from './supervisor.ts';
@@ -85,6 +86,7 @@ class ServeSession {
       return 1;
     }
     const { workers } = this.#config;
+    surviveFaults(this.#running.faulted);
     // Before it says that it runs: who reads that may send signals at once.
     this.#listenToSignals();
     const lines = [
@@ -97,9 +99,11 @@ class ServeSession {
     if (warning !== null) lines.push(`warning: ${warning}`);
     say(lines.join('\nonehop: '));
     if (watch) {
-      this.#stopWatching = watchConfig(this.#source, () => this.#reload('the file changed', true));
+      const changed = (): void => this.#reload('the file changed', true);
+      this.#stopWatching = watchConfig(this.#source, changed, say);
     }
     notifySystemd('READY=1', `STATUS=forwarding on ${addresses.join(', ')}`);
+    if (reloadAsked) this.#reload('SIGHUP');
     return this.#ended;
   }
 
@@ -144,11 +148,21 @@ class ServeSession {
     say(`${signal}: draining; once more ends at once`);
     notifySystemd('STOPPING=1');
     this.#stopWatching?.();
-    this.#ending = this.#running.drain().then(async () => {
+    this.#ending = this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    let code = 0;
+    try {
+      await this.#running.drain();
       await this.#admin?.close();
       say('ended');
-      this.#end(0);
-    });
+    } catch (error) {
+      // Whoever waits for the end of the process must not wait for ever.
+      this.#running.faulted(error, 'the drain');
+      code = 1;
+    }
+    this.#end(code);
   }
 
   /**
@@ -156,10 +170,25 @@ class ServeSession {
    * in that line has loaded the same text.
    */
   #reload(why: string, ifNews = false): void {
-    this.#changing = this.#changing.then(async () => {
+    this.#change(why, async () => {
       if (ifNews && !this.#source.hasChanged()) return;
       await this.#loadAndApply(why, (config) => this.#apply(config));
     });
+  }
+
+  /** Whatever one change throws, the old configuration stays in force and the next is made. */
+  #change(why: string, make: () => Promise<void>): void {
+    this.#changing = this.#changing.then(make).catch((error: unknown) => {
+      this.#running.faulted(error, 'a change of the configuration');
+      const problem = (error as Error | null)?.message ?? String(error);
+      this.#refused(why, problem);
+    });
+  }
+
+  #refused(why: string, problem: string): void {
+    const at = new Date().toISOString();
+    this.#lastReload = { at, ok: false, problems: [problem], needsRestart: [] };
+    say(`${why}: the old configuration stays in force: ${problem}`);
   }
 
   #roll(): void {
@@ -168,9 +197,8 @@ class ServeSession {
       say('SIGUSR1: there are no workers to replace; start with --workers 2 or more');
       return;
     }
-    this.#changing = this.#changing.then(() =>
-      this.#loadAndApply('SIGUSR1: workers are replaced', roll, ['limits']),
-    );
+    const why = 'SIGUSR1: workers are replaced';
+    this.#change(why, () => this.#loadAndApply(why, roll, ['limits']));
   }
 
   async #apply(config: GatewayConfig): Promise<string | null> {
@@ -195,8 +223,7 @@ class ServeSession {
     const fixed = needsRestart(this.#config, config).filter((key) => !changes.includes(key));
     const problem = await put(config);
     if (problem !== null) {
-      this.#lastReload = { at, ok: false, problems: [problem], needsRestart: [] };
-      say(`${why}: the old configuration stays in force: ${problem}`);
+      this.#refused(why, problem);
       return;
     }
     this.#lastReload = { at, ok: true, problems: [], needsRestart: fixed };
@@ -219,8 +246,22 @@ function listenProblem(error: unknown): string {
   return error.message;
 }
 
+/** SIGHUP came while the gateway started: its configuration may be read already. */
+let reloadAsked = false;
+
+/** Those that ask a gateway that runs for something would end one that starts. */
+function holdSignals(): void {
+  process.on('SIGHUP', () => {
+    reloadAsked = true;
+  });
+  // New workers and a new log are what it is about to have.
+  for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => {});
+}
+
 /** Runs the gateway; resolves to the exit code. 2: the configuration is not valid. */
 export async function serve(file: string | undefined, flags: ServeFlags): Promise<number> {
+  surviveClosedOutput();
+  holdSignals();
   const source = sourceOf(file, flags);
   if (typeof source === 'string') {
     say(source);

@@ -5,7 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import cluster from 'node:cluster';
 import { fileURLToPath } from 'node:url';
-import { OnehopError } from '../core/index.ts';
+import { FaultLog, type FaultReport, OnehopError } from '../core/index.ts';
 import type { GatewayConfig, ProcessFacts } from '../gateway/index.ts';
 import { mergeSnapshots, type Snapshot, totalsOf } from '../telemetry/index.ts';
 import { type HeldAddress, holdAddress } from '../transport/index.ts';
@@ -46,14 +46,18 @@ class Worker {
   constructor(child: ChildProcess, config: GatewayConfig, descriptors: readonly number[]) {
     this.child = child;
     this.gone = new Promise((resolve) => {
-      child.once('exit', () => {
+      const left = (): void => {
         this.up = false;
         for (const answer of this.#waiting.values()) answer(null);
         this.#waiting.clear();
         resolve();
+      };
+      child.once('exit', left);
+      child.on('error', () => {
+        // It never was: no descriptors or processes are left. Nothing else tells of its end.
+        if (child.pid === undefined) left();
       });
     });
-    child.on('error', () => {});
     this.listening = new Promise((resolve, reject) => {
       const fail = (message: string): void =>
         reject(new OnehopError('LISTEN_FAILED', message, { phase: 'config' }));
@@ -139,11 +143,14 @@ export class Supervisor implements Running {
   #restarts = 0;
   #backOffMs = backOffMinMs;
   #draining = false;
+  #faults = 0;
+  readonly #faultLog: FaultLog;
   #rolling: Promise<string | null> | null = null;
 
   constructor(config: GatewayConfig, options: SupervisorOptions) {
     this.#config = config;
     this.#options = options;
+    this.#faultLog = new FaultLog((line) => options.log(line.replace(/^onehop: /, '')));
     this.#workers = new Array<Worker | null>(config.workers).fill(null);
   }
 
@@ -200,7 +207,9 @@ export class Supervisor implements Running {
       () => this.#catchUp(worker),
       () => {},
     );
-    void worker.gone.then(() => this.#ended(worker, place));
+    worker.gone
+      .then(() => this.#ended(worker, place))
+      .catch((error: unknown) => this.faulted(error, 'the end of a worker'));
     return worker;
   }
 
@@ -223,12 +232,28 @@ export class Supervisor implements Running {
     this.#options.log(
       `worker ${pid} ended (${signalCode ?? `exit code ${exitCode}`}); the next starts in ${delayMs} ms`,
     );
+    this.#startLater(place, delayMs);
+  }
+
+  #startLater(place: number, delayMs: number): void {
     setTimeout(() => {
       if (this.#draining || this.#workers[place] !== null) return;
-      this.#restarts++;
-      this.#spawn(place);
+      try {
+        this.#spawn(place);
+        this.#restarts++;
+      } catch (error) {
+        // No descriptors or processes are left: later there may be.
+        this.faulted(error, 'the start of a worker');
+        this.#startLater(place, backOffMaxMs);
+      }
     }, delayMs);
   }
+
+  /** Of the supervisor itself; those of workers are counted there. */
+  readonly faulted: FaultReport = (error, where) => {
+    this.#faults++;
+    this.#faultLog.add(error, where);
+  };
 
   #live(): Worker[] {
     return this.#workers.filter((worker): worker is Worker => worker?.up === true);
@@ -255,6 +280,7 @@ export class Supervisor implements Running {
     const own: Snapshot = {
       onehop_workers: [[[], this.#live().length]],
       onehop_worker_restarts_total: [[[], this.#restarts]],
+      onehop_internal_errors_total: [[[], this.#faults]],
     };
     return mergeSnapshots([own, this.#totals, ...snapshots]);
   }

@@ -1,5 +1,6 @@
 /** A worker of `onehop serve`: does what its supervisor says and never outlives it. */
 import { GatewayProcess } from './gateway-process.ts';
+import { surviveClosedOutput, surviveFaults } from './last-resort.ts';
 import type { FromWorker, ToWorker } from './worker-messages.ts';
 
 let running: GatewayProcess | null = null;
@@ -18,6 +19,7 @@ async function start(message: Extract<ToWorker, { type: 'start' }>): Promise<voi
     const { config, descriptors } = message;
     running = new GatewayProcess(config, { reusePort: true, descriptors });
     await running.start();
+    surviveFaults(running.faulted);
     tell({ type: 'listening' });
   } catch (error) {
     tell({ type: 'failed', message: (error as Error).message }, () => process.exit(1));
@@ -27,9 +29,22 @@ async function start(message: Extract<ToWorker, { type: 'start' }>): Promise<voi
 async function leave(): Promise<void> {
   if (leaving) return;
   leaving = true;
-  await running?.drain();
   if (running === null) process.exit(0);
-  tell({ type: 'leaving', snapshot: running.snapshot() }, () => process.exit(0));
+  try {
+    await running.drain();
+    tell({ type: 'leaving', snapshot: running.snapshot() }, () => process.exit(0));
+  } catch (error) {
+    running.faulted(error, 'the drain of a worker');
+    process.exit(1);
+  }
+}
+
+/** Who asked must not wait for an answer that threw. */
+function failed(message: ToWorker, error: unknown): void {
+  running?.faulted(error, `the answer to ${message.type}`);
+  if (!('id' in message)) return;
+  const value = message.type === 'apply' ? `a worker failed: ${(error as Error).message}` : null;
+  tell({ type: 'answer', id: message.id, value });
 }
 
 async function onMessage(message: ToWorker): Promise<void> {
@@ -64,7 +79,10 @@ async function onMessage(message: ToWorker): Promise<void> {
   }
 }
 
-process.on('message', (message) => void onMessage(message as ToWorker));
+surviveClosedOutput();
+process.on('message', (message) => {
+  onMessage(message as ToWorker).catch((error) => failed(message as ToWorker, error));
+});
 tell({ type: 'hello' });
 // The supervisor is gone, whatever happened to it.
 process.on('disconnect', () => void leave());

@@ -281,7 +281,13 @@ export class Client {
       if (signal !== undefined && !exchange.done) {
         pending.signal = signal;
         pending.onAbort = () => exchange.abort(signal.reason);
-        signal.addEventListener('abort', pending.onAbort, { once: true });
+        try {
+          signal.addEventListener('abort', pending.onAbort, { once: true });
+        } catch (error) {
+          // No real signal: nobody is to wait for what cannot be given up as asked.
+          pending.signal = null;
+          exchange.abort(error);
+        }
       }
     });
   }

@@ -128,14 +128,39 @@ export class Connection implements PoolMember<Exchange> {
     try {
       exchange.handler.onDrain?.(exchange);
     } catch (error) {
-      exchange.fail('INTERNAL', handlerThrew, error);
+      this.origin.exchangeThrew(exchange, error, 'onDrain of an exchange');
     }
   }
 
-  /** A callback of the current exchange or of the tunnel threw: it fails, and the process lives. */
-  onThrown(error: unknown): void {
-    if (this.state === ConnectionState.Tunnel) this.socket!.destroy();
-    else this.#die(this.#fault('INTERNAL', handlerThrew, 'body', error));
+  /**
+   * An event of the socket threw, by a callback of the current exchange or of the tunnel or by a bug:
+   * what is on the connection fails, and the process lives.
+   */
+  onThrown(error: unknown, where: string): void {
+    const { wheel } = this.origin;
+    if (this.state === ConnectionState.Dialing) {
+      this.#dial.failThrown(error, where);
+      return;
+    }
+    wheel.report(error, where);
+    try {
+      // Whoever took the tunnel hears of it by `onClose`, which the socket brings.
+      if (this.state === ConnectionState.Tunnel) this.socket!.destroy();
+      else this.#die(this.#fault('INTERNAL', `it threw in ${where}`, 'body', error));
+      if (this.state === ConnectionState.Closed) this.origin.connectionGone(this);
+    } catch (again) {
+      wheel.report(again, `the end of a connection after ${where}`);
+    }
+  }
+
+  /** The close of its socket threw, behind which nothing comes. */
+  onCloseThrew(error: unknown): void {
+    if (this.state !== ConnectionState.Tunnel) {
+      this.onThrown(error, 'the close of a connection');
+      return;
+    }
+    this.origin.wheel.report(error, 'the close of a tunnel');
+    this.#tunnelClosed(null);
   }
 
   /** End of the tick: what pipelined requests wrote leaves in one system call. */
@@ -343,7 +368,12 @@ export class Connection implements PoolMember<Exchange> {
     const tunnel = new Tunnel(this.socket!);
     this.#tunnel = tunnel;
     this.origin.exchangeUpgraded(exchange);
-    handler.onUpgrade(exchange, this.#parser.head, tunnel, bytes, at, end);
+    try {
+      handler.onUpgrade(exchange, this.#parser.head, tunnel, bytes, at, end);
+    } catch (error) {
+      this.socket!.destroy();
+      this.origin.handlerThrew(exchange, error, 'onUpgrade of an exchange');
+    }
   }
 
   get #waitingBehind(): number {
@@ -444,12 +474,16 @@ export class Connection implements PoolMember<Exchange> {
     }
     if (socket !== this.socket) return;
     if (this.state === ConnectionState.Tunnel) {
-      this.state = ConnectionState.Closed;
-      this.origin.connectionGone(this);
-      this.#tunnel?.handler?.onClose(this.#tunnel, error);
+      this.#tunnelClosed(error);
       return;
     }
     this.#peerClosed(error);
+  }
+
+  #tunnelClosed(error: OnehopError | null): void {
+    this.state = ConnectionState.Closed;
+    this.origin.connectionGone(this);
+    this.#tunnel?.handler?.onClose(this.#tunnel, error);
   }
 
   /** The peer sends no more. A body that only the close delimits ends here (RFC 9112 section 6.3). */
@@ -507,18 +541,18 @@ export class Connection implements PoolMember<Exchange> {
     this.current = null;
     const rest = this.#takeFollowers(null);
     if (rest.length > 0) this.origin.stopPipelining();
-    this.#close();
+    this.#close(error);
     if (exchange !== null) this.origin.exchangeFailed(exchange, error);
     for (const follower of rest) this.origin.resendUnanswered(follower, error);
   }
 
-  /** Drops the socket and the slot; exchanges have been taken care of. */
-  #close(): void {
+  /** Drops the socket and the slot; exchanges have been taken care of, but for one it opens for. */
+  #close(error: OnehopError | null = null): void {
     if (this.state === ConnectionState.Closed) return;
     this.state = ConnectionState.Closed;
     // Bytes that the peer does not take would keep the kernel waiting, and a FIN waits behind them.
     this.socket?.destroy(this.socket.queuedBytes > 0);
-    this.origin.connectionGone(this);
+    this.origin.connectionGone(this, error);
   }
 
   /** Thrown away by the pool or the origin; no exchange is on it. */
@@ -551,11 +585,15 @@ export class Connection implements PoolMember<Exchange> {
   }
 }
 
-const handlerThrew = 'a handler of the exchange threw';
-
 /** The handlers of every upstream socket; the state of a socket is its {@link Connection}. */
 export const connectionHandlers: SocketHandlers<Connection> = {
-  open: (socket) => socket.state.onOpen(socket),
+  open(socket) {
+    try {
+      socket.state.onOpen(socket);
+    } catch (error) {
+      socket.state.onThrown(error, 'the opening of a connection');
+    }
+  },
   data(socket, bytes) {
     const connection = socket.state;
     const { wheel } = connection.origin;
@@ -563,7 +601,7 @@ export const connectionHandlers: SocketHandlers<Connection> = {
     try {
       connection.onData(socket, bytes);
     } catch (error) {
-      connection.onThrown(error);
+      connection.onThrown(error, 'a read of a response');
     } finally {
       wheel.endTurn();
     }
@@ -572,15 +610,21 @@ export const connectionHandlers: SocketHandlers<Connection> = {
     try {
       socket.state.onDrain();
     } catch (error) {
-      socket.state.onThrown(error);
+      socket.state.onThrown(error, 'the drain of a connection');
     }
   },
   end(socket) {
     try {
       socket.state.onEnd(socket);
     } catch (error) {
-      socket.state.onThrown(error);
+      socket.state.onThrown(error, 'the end of a connection');
     }
   },
-  close: (socket, error) => socket.state.onClose(socket, error),
+  close(socket, error) {
+    try {
+      socket.state.onClose(socket, error);
+    } catch (thrown) {
+      socket.state.onCloseThrew(thrown);
+    }
+  },
 };

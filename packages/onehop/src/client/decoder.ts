@@ -66,13 +66,23 @@ export class BodyDecoder {
       last = next;
     }
     for (const transform of this.#chain) transform.on('error', (error) => this.#fail(error));
-    last.on('data', (bytes: Uint8Array) => this.#onData(bytes));
-    last.on('end', () => {
+    // A stream throws on what its listeners throw, into nobody's hands.
+    const on = (stream: Transform, event: string, hear: (bytes: Uint8Array) => void): void => {
+      stream.on(event, (bytes: Uint8Array) => {
+        try {
+          hear(bytes);
+        } catch (error) {
+          this.#fail(error as Error);
+        }
+      });
+    };
+    on(last, 'data', (bytes) => this.#onData(bytes));
+    on(last, 'end', () => {
       if (this.#over) return;
       this.#over = true;
       events.onDecodedEnd();
     });
-    this.#first.on('drain', () => events.onDecoderDrain());
+    on(this.#first, 'drain', () => events.onDecoderDrain());
   }
 
   /** `bytes` must stay as they are. False: wait for `onDecoderDrain`. */

@@ -40,18 +40,40 @@ export class Dial implements DeadlineOwner {
       return;
     }
     let synchronous = true;
+    const failed = (error: OnehopError): void => {
+      // Failing inside `open` would confuse the pool: it has not finished taking the slot.
+      if (synchronous) queueMicrotask(() => this.fail(error));
+      else this.fail(error);
+    };
     origin.resolver.resolve(origin.connectHost, (error, addresses) => {
       if (this.#over) return;
       if (error !== null) {
-        // Failing inside `open` would confuse the pool: it has not finished taking the slot.
-        if (synchronous) queueMicrotask(() => this.fail(error));
-        else this.fail(error);
+        failed(error);
         return;
       }
-      this.#addresses = addresses;
-      this.#tryNext();
+      try {
+        this.#addresses = addresses;
+        this.#tryNext();
+      } catch (thrown) {
+        failed(this.#threw(thrown, 'a dial'));
+      }
     });
     synchronous = false;
+  }
+
+  /** Reports it and returns the error to fail with. */
+  #threw(thrown: unknown, where: string): OnehopError {
+    this.#connection.origin.wheel.report(thrown, where);
+    return new OnehopError('INTERNAL', `it threw in ${where}`, { cause: thrown });
+  }
+
+  onDeadlineThrew(_kind: number, error: unknown): void {
+    this.failThrown(error, 'a deadline of a dial');
+  }
+
+  /** Something threw on the way to the connection. */
+  failThrown(thrown: unknown, where: string): void {
+    this.fail(this.#threw(thrown, where));
   }
 
   /** A socket of ours is open: true when it is the first and takes the connection. */

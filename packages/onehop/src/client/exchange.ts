@@ -279,6 +279,10 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     return moved || this.connection!.socket!.queuedBytes === 0;
   }
 
+  onDeadlineThrew(_kind: number, error: unknown): void {
+    this.origin.exchangeThrew(this, error, 'a deadline of an exchange');
+  }
+
   onDeadline(): void {
     if (this.stage === Stage.Done) return;
     const nowMs = this.origin.nowMs();

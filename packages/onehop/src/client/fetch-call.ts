@@ -183,6 +183,12 @@ export class FetchCall {
     else this.reader.onError(shown);
   }
 
+  /** Its end threw on the way to whoever waits. */
+  onFault(error: unknown): void {
+    if (this.reader === null) this.reject(failed(error));
+    else this.reader.onError(error);
+  }
+
   #over(): void {
     this.pump?.stop();
     this.response = null;
@@ -272,6 +278,11 @@ const fetchHandler: ExchangeHandler = {
   onError(exchange, error) {
     const { context } = exchange;
     if (context instanceof FetchCall) context.onError(error);
+    else (context as Dropped).reader.onError(error);
+  },
+  onFault(exchange, error) {
+    const { context } = exchange;
+    if (context instanceof FetchCall) context.onFault(error);
     else (context as Dropped).reader.onError(error);
   },
   onDrain(exchange) {

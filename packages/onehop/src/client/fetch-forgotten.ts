@@ -5,13 +5,23 @@
  * To be watched costs the collector more than all the rest of a response, so it is decided at the end of
  * the turn: by then most bodies are complete, or somebody reads them whole.
  */
+import { reportFault } from '../core/index.ts';
 import type { BodyReader } from './body-reader.ts';
+
+/** Called by the collector, which has nobody to throw to. */
+function giveUp(reader: BodyReader): void {
+  try {
+    reader.abort();
+  } catch (error) {
+    reportFault(error, 'the end of a forgotten body');
+  }
+}
 
 const responses = new FinalizationRegistry<BodyReader>((reader) => {
   // Whoever took the body may hold it without the response.
-  if (!reader.used) reader.abort();
+  if (!reader.used) giveUp(reader);
 });
-const streams = new FinalizationRegistry<BodyReader>((reader) => reader.abort());
+const streams = new FinalizationRegistry<BodyReader>(giveUp);
 
 /** What came up in this turn, held until it is over. */
 interface Recent {

@@ -34,6 +34,9 @@ import type {
   Timeouts,
 } from './types.ts';
 
+/** A sweep that threw is made again after this. */
+const sweepAgainMs = 1000;
+
 /**
  * One server: scheme, host and port, with its pool of connections, its deadlines and its retries.
  * The callback core of the client and the upstream half of a gateway.
@@ -131,7 +134,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     context: unknown = null,
     nowMs = 0,
   ): Exchange {
-    const head = requestHead(this, request);
+    const head = this.#headOf(request);
     const refused = head instanceof OnehopError;
     const exchange = new Exchange(this, request, handler, context, refused ? '' : head);
     this.#requests++;
@@ -145,10 +148,22 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#turnMs = nowMs;
     try {
       this.#admit(exchange);
+    } catch (error) {
+      this.exchangeThrew(exchange, error, 'the sending of a request');
     } finally {
       this.#turnMs = 0;
     }
     return exchange;
+  }
+
+  /** `request` may be anybody's object, with getters. */
+  #headOf(request: DispatchRequest): ReturnType<typeof requestHead> {
+    try {
+      return requestHead(this, request);
+    } catch (error) {
+      this.wheel.report(error, 'the head of a request');
+      return this.#internalError('the head of a request', error);
+    }
   }
 
   /** Counters and states. */
@@ -197,7 +212,12 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#connections.add(connection);
     // Overwritten by the pool once it is open.
     if (this.#onConnect !== null) connection.openedAtMs = this.nowMs();
-    connection.dial();
+    try {
+      connection.dial();
+    } catch (error) {
+      // Failing inside `open` would confuse the pool: it has not finished taking the slot.
+      queueMicrotask(() => connection.onThrown(error, 'a dial'));
+    }
     return connection;
   }
 
@@ -238,9 +258,17 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   }
 
   connectionOpened(connection: Connection): void {
-    this.#onConnect?.(this.nowMs() - connection.openedAtMs);
+    if (this.#onConnect !== null) this.#tellConnect(this.#onConnect, connection);
     this.#pool.opened(connection);
     this.#armSweep(connection);
+  }
+
+  #tellConnect(onConnect: (durationMs: number) => void, connection: Connection): void {
+    try {
+      onConnect(this.nowMs() - connection.openedAtMs);
+    } catch (error) {
+      this.wheel.report(error, 'onConnect of an origin');
+    }
   }
 
   connectionFree(connection: Connection): void {
@@ -261,7 +289,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     try {
       exchange.handler.onEnd(exchange);
     } catch (thrown) {
-      reportThrown('onEnd', thrown);
+      this.handlerThrew(exchange, thrown, 'onEnd of an exchange');
     }
     if (this.#closing) this.#checkClosed();
   }
@@ -322,7 +350,14 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     const list = this.#flushList;
     // What a flush sets off may be corked again; it is then in the next round.
     const count = list.length;
-    for (let i = 0; i < count; i++) list[i]!.flush();
+    for (let i = 0; i < count; i++) {
+      const connection = list[i]!;
+      try {
+        connection.flush();
+      } catch (error) {
+        connection.onThrown(error, 'the flush of a connection');
+      }
+    }
     list.splice(0, count);
     if (list.length > 0) this.#defer(this.#flush);
   }
@@ -333,9 +368,35 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     const connection = exchange.connection;
     const waiting = exchange.waiting;
     this.#leave(exchange);
-    if (waiting) this.#pool.cancel(exchange);
-    else connection?.abandon(exchange);
+    try {
+      if (waiting) this.#pool.cancel(exchange);
+      else connection?.abandon(exchange);
+    } catch (thrown) {
+      this.wheel.report(thrown, 'the end of an exchange');
+    }
     this.#report(exchange, error);
+  }
+
+  /** Something threw that `exchange` was on the way by: it fails, unless it is over. */
+  exchangeThrew(exchange: Exchange, thrown: unknown, where: string): void {
+    this.wheel.report(thrown, where);
+    this.failExchange(exchange, this.#internalError(where, thrown));
+  }
+
+  /** The last call of a handler threw: whoever waits for the exchange has not heard of its end. */
+  handlerThrew(exchange: Exchange, thrown: unknown, where: string): void {
+    this.wheel.report(thrown, where);
+    try {
+      exchange.handler.onFault?.(exchange, thrown);
+    } catch (again) {
+      this.wheel.report(again, 'onFault of an exchange');
+    }
+  }
+
+  /** Its own sweep threw: idle connections still have to retire. */
+  onDeadlineThrew(_kind: number, error: unknown): void {
+    this.wheel.report(error, 'the sweep of idle connections');
+    this.wheel.arm(this.#sweepDeadline, sweepAgainMs);
   }
 
   onDeadline(): void {
@@ -408,9 +469,13 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     try {
       exchange.handler.onError(exchange, error);
     } catch (thrown) {
-      reportThrown('onError', thrown);
+      this.handlerThrew(exchange, thrown, 'onError of an exchange');
     }
     this.#checkClosed();
+  }
+
+  #internalError(where: string, cause: unknown): OnehopError {
+    return new OnehopError('INTERNAL', `it threw in ${where}`, { upstream: this.name, cause });
   }
 
   #closedError(message: string): OnehopError {
@@ -423,9 +488,4 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#closed = [];
     for (const resolve of waiting) resolve();
   }
-}
-
-/** The exchange is over, so there is nobody else to tell. */
-function reportThrown(callback: string, error: unknown): void {
-  console.error(`onehop: ${callback} of an exchange threw:`, error);
 }

@@ -73,6 +73,11 @@ export const responseHandler: ExchangeHandler = {
     if (pending.response === null) pending.reject(shown);
     else pending.response.reader.onError(shown);
   },
+  onFault(exchange, error) {
+    const pending = exchange.context as Pending;
+    if (pending.response === null) pending.reject(error);
+    else pending.response.reader.onError(error);
+  },
   onDrain(exchange) {
     (exchange.context as Pending).pump?.onDrain(exchange);
   },

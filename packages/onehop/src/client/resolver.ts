@@ -3,7 +3,7 @@
  * the machine) behind a cache. The system does not tell the record's TTL, hence a fixed one.
  */
 import { type LookupAddress, lookup } from 'node:dns';
-import { OnehopError } from '../core/index.ts';
+import { OnehopError, reportFault } from '../core/index.ts';
 import { isIP } from './ip.ts';
 
 export interface Resolver {
@@ -106,7 +106,12 @@ export class SystemResolver implements Resolver {
     }
     entry = { addresses: NONE, error: null, untilMs: 0, waiters: [done] };
     this.#remember(host, entry);
-    this.#lookup(host, (error, addresses) => this.#answer(host, entry, error, addresses));
+    try {
+      this.#lookup(host, (error, addresses) => this.#answer(host, entry, error, addresses));
+    } catch (error) {
+      // Of what is no name at all the system's lookup says so by throwing.
+      this.#answer(host, entry, error as Error, NONE as never);
+    }
   }
 
   #remember(host: string, entry: Entry): void {
@@ -133,6 +138,12 @@ export class SystemResolver implements Resolver {
       entry.addresses = interleave(found);
       entry.untilMs = this.#nowMs() + this.#ttlMs;
     }
-    for (const waiter of waiters) waiter(entry.error, entry.addresses);
+    for (const waiter of waiters) {
+      try {
+        waiter(entry.error, entry.addresses);
+      } catch (thrown) {
+        reportFault(thrown, 'whoever asked for the addresses of a name');
+      }
+    }
   }
 }

@@ -9,9 +9,9 @@ import type { Tunnel } from './tunnel.ts';
 /**
  * Receives one exchange. Per exchange: `onHead` at most once; then `onBody` any number of times; then
  * exactly one of `onEnd`, `onUpgrade` and `onError`, last and once. Nothing comes after it. A handler
- * may be shared by many exchanges. It must not throw: one that does fails its exchange with INTERNAL,
- * or, from `onEnd` and `onError`, is printed. All calls may come from within `dispatch`,
- * `abort` or `write`.
+ * may be shared by many exchanges. It must not throw: one that does is reported and fails its exchange
+ * with INTERNAL; from `onEnd`, `onUpgrade` and `onError`, when there is nothing left to fail, `onFault`
+ * follows. All calls may come from within `dispatch`, `abort` or `write`.
  */
 export interface ExchangeHandler {
   /** The final response head. `head` is readable only until the call returns. */
@@ -36,6 +36,11 @@ export interface ExchangeHandler {
   /** The response is complete. The connection is already free for the next exchange. */
   onEnd(exchange: Exchange): void;
   onError(exchange: Exchange, error: OnehopError): void;
+  /**
+   * `onEnd`, `onUpgrade` or `onError` threw `error`, and the exchange is over: end whatever waits for
+   * it, or it waits for ever.
+   */
+  onFault?(exchange: Exchange, error: unknown): void;
   /**
    * What one read of the socket held was handed over, and the response goes on: flush what was
    * gathered from it. Not called when the read brought `onEnd` or `onError`.

@@ -9,6 +9,7 @@ export {
   type Phase,
   type RetryRule,
 } from './errors.ts';
+export { FaultLog, type FaultReport, faultLine, reportFault } from './guard.ts';
 export * as limits from './limits.ts';
 export { RingQueue } from './ring-queue.ts';
 export { Deadline, type DeadlineOwner, DeadlineWheel } from './timers.ts';

@@ -9,10 +9,16 @@
  * no periodic tick.
  */
 import type { Clock, TimerHandle } from './clock.ts';
+import { type FaultReport, reportFault } from './guard.ts';
 
 export interface DeadlineOwner {
   /** `kind` is the number the deadline was made with; it is no longer armed when this runs. */
   onDeadline(kind: number): void;
+  /**
+   * {@link onDeadline} threw: to report it and to end what the deadline was for, or to look again
+   * later. Without it the wheel reports it. What it throws itself is reported, too.
+   */
+  onDeadlineThrew?(kind: number, error: unknown): void;
 }
 
 /** Links of a circular list; a bucket is a link that points to itself when empty. */
@@ -60,6 +66,8 @@ const LEVELS = SPANS.length;
 export class DeadlineWheel {
   readonly clock: Clock;
   readonly tickMs: number;
+  /** Takes what is thrown in timers, and what others that have the wheel catch. */
+  readonly report: FaultReport;
   readonly #startMs: number;
   readonly #buckets: Link[] = [];
   /** Every deadline due at or before this tick has fired. */
@@ -77,11 +85,12 @@ export class DeadlineWheel {
     this.#advance();
   };
 
-  /** `tickMs` is the precision in milliseconds. */
-  constructor(clock: Clock, tickMs = 4) {
+  /** `tickMs` is the precision in milliseconds; `report` must not throw. */
+  constructor(clock: Clock, tickMs = 4, report: FaultReport = reportFault) {
     if (!(tickMs > 0)) throw new RangeError('tickMs must be positive');
     this.clock = clock;
     this.tickMs = tickMs;
+    this.report = report;
     this.#startMs = clock.nowMs();
     for (let i = 0; i < LEVELS * SLOTS; i++) this.#buckets.push(new Link());
   }
@@ -228,9 +237,52 @@ export class DeadlineWheel {
         }
         deadline.dueTick = -1;
         this.#armed--;
-        deadline.owner.onDeadline(deadline.kind);
+        try {
+          deadline.owner.onDeadline(deadline.kind);
+        } catch (error) {
+          this.#threw(deadline, error);
+        }
       }
     }
+  }
+
+  /** One owner threw: the others' deadlines go on. */
+  #threw({ owner, kind }: Deadline, error: unknown): void {
+    try {
+      if (owner.onDeadlineThrew === undefined) this.report(error, 'a deadline');
+      else owner.onDeadlineThrew(kind, error);
+    } catch (again) {
+      this.report(error, 'a deadline');
+      this.report(again, 'the end of what a deadline was for');
+    }
+  }
+
+  /**
+   * A timer for what happens seldom, on the wheel's clock: `callback` runs once after `delayMs`. What
+   * it throws is reported as of `where`; then `threw` runs, for what has to go on all the same.
+   */
+  setTimer(
+    where: string,
+    callback: () => void,
+    delayMs: number,
+    threw?: (error: unknown) => void,
+  ): TimerHandle {
+    return this.clock.setTimer(() => {
+      try {
+        callback();
+      } catch (error) {
+        this.report(error, where);
+        try {
+          threw?.(error);
+        } catch (again) {
+          this.report(again, where);
+        }
+      }
+    }, delayMs);
+  }
+
+  clearTimer(handle: TimerHandle): void {
+    this.clock.clearTimer(handle);
   }
 
   #sleepUntil(tick: number, elapsedMs: number): void {

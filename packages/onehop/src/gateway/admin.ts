@@ -2,6 +2,7 @@
  * The admin listener: /health, /ready, /metrics, /status. It has a port of its own, so that nothing
  * of it can be reached through a route, and answers no browser that was led here by a foreign page.
  */
+import { reportFault } from '../core/index.ts';
 import { FieldBlock, TargetForm } from '../http1/index.ts';
 import { createServer, type Exchange, type Server } from '../server/index.ts';
 import type { Listener, Transport } from '../transport/index.ts';
@@ -65,7 +66,7 @@ export class AdminServer {
       ...(options.transport === undefined ? {} : { transport: options.transport }),
       handler: {
         onRequest: (exchange) => this.#answer(exchange),
-        onError: (error) => console.error('onehop: the admin listener failed:', error),
+        onError: (error) => reportFault(error, 'the admin listener'),
       },
       limits: { connectionsMax, connectionsPerAddressMax: connectionsMax, bodyBytesMax: 0 },
     });
@@ -107,10 +108,10 @@ export class AdminServer {
         void this.#answerReady(exchange);
         return;
       case '/metrics':
-        this.#later(exchange, PROMETHEUS, this.#sources.metrics());
+        void this.#later(exchange, PROMETHEUS, () => this.#sources.metrics());
         return;
       case '/status':
-        this.#later(exchange, JSON_TYPE, this.#statusText());
+        void this.#later(exchange, JSON_TYPE, () => this.#statusText());
         return;
       default:
         exchange.respond(404, PLAIN, 'there are /health, /ready, /metrics and /status\n');
@@ -122,26 +123,43 @@ export class AdminServer {
     try {
       ready = await this.#sources.isReady();
     } catch (error) {
-      console.error('onehop: the admin listener failed:', error);
+      reportFault(error, 'the readiness of the admin listener');
     }
-    exchange.respond(ready ? 200 : 503, PLAIN, ready ? 'ready\n' : 'not ready\n');
+    this.#respond(exchange, ready ? 200 : 503, PLAIN, ready ? 'ready\n' : 'not ready\n');
   }
 
   async #statusText(): Promise<string> {
     return `${JSON.stringify(await this.#sources.status(), null, 2)}\n`;
   }
 
-  #later(exchange: Exchange<unknown>, fields: FieldBlock, body: string | Promise<string>): void {
-    if (typeof body === 'string') {
-      exchange.respond(200, fields, Buffer.from(body));
-      return;
+  /** Does not reject: what the sources throw is a 500. */
+  async #later(
+    exchange: Exchange<unknown>,
+    fields: FieldBlock,
+    make: () => string | Promise<string>,
+  ): Promise<void> {
+    try {
+      const body = make();
+      // Not a turn later than need be: the scrape of one process is here already.
+      const bytes = Buffer.from(typeof body === 'string' ? body : await body);
+      this.#respond(exchange, 200, fields, bytes);
+    } catch (error) {
+      reportFault(error, 'the admin listener');
+      this.#respond(exchange, 500, PLAIN, 'failed\n');
     }
-    body.then(
-      (done) => exchange.respond(200, fields, Buffer.from(done)),
-      (error: unknown) => {
-        console.error('onehop: the admin listener failed:', error);
-        exchange.respond(500, PLAIN, 'failed\n');
-      },
-    );
+  }
+
+  #respond(
+    exchange: Exchange<unknown>,
+    status: number,
+    fields: FieldBlock,
+    body: string | Uint8Array,
+  ): void {
+    try {
+      exchange.respond(status, fields, body);
+    } catch (error) {
+      reportFault(error, 'an answer of the admin listener');
+      exchange.abort();
+    }
   }
 }

@@ -6,6 +6,7 @@ import { OnehopError } from '../core/index.ts';
 import { dispatch } from './attempt.ts';
 import { type Breaker, Pass } from './balancing/breaker.ts';
 import { type GatewayExchange, timerKind } from './exchange.ts';
+import { failInternal } from './fault.ts';
 import { failExchange, refuseBusy } from './refusal.ts';
 import type { Member, Upstream } from './upstream.ts';
 
@@ -112,10 +113,12 @@ function admitNext(upstream: Upstream): boolean {
   next.queueWaitMs = nowMs - next.queuedMs;
   next.queued = false;
   next.disarm();
-  if (member === null) {
-    refuseOpen(next, breaker!, nowMs);
-    return true;
+  // Whose end made the place is not to suffer from what the next in line throws.
+  try {
+    if (member === null) refuseOpen(next, breaker!, nowMs);
+    else letIn(next, upstream, member);
+  } catch (error) {
+    failInternal(next, error, 'the admission of a waiting request');
   }
-  letIn(next, upstream, member);
   return true;
 }

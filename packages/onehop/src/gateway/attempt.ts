@@ -15,12 +15,12 @@ import type { Member } from './upstream.ts';
 /** One attempt at the chosen member. */
 export function dispatch(exchange: GatewayExchange): void {
   const member = exchange.member!;
+  // Taken back in leaveMember, and only there; first, so that nothing can throw before it.
+  member.pending++;
   exchange.attempts++;
   exchange.tried |= triedBit(member.index);
   exchange.dispatchedMs = exchange.gateway.nowMs();
   exchange.uploadClosed = false;
-  // Taken back in leaveMember, and only there.
-  member.pending++;
   const table = exchange.route!;
   // What the origin may add by itself: a stale connection, never more than the attempts left.
   exchange.retries = exchange.attempts - exchange.freeAttempts < table.attemptsMax ? 1 : 0;

@@ -205,6 +205,10 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
     this.gateway.onExchangeTimer(this, kind);
   }
 
+  onDeadlineThrew(_kind: number, error: unknown): void {
+    this.gateway.onExchangeThrew(this, error);
+  }
+
   /** The line that says {@link requestId}, for both directions. */
   get idLine(): string {
     return `x-request-id: ${this.requestId}\r\n`;

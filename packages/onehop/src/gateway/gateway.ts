@@ -13,9 +13,10 @@ import { checkConfig } from './config/load.ts';
 import type { GatewayConfig, GatewayConfigInput } from './config/schema.ts';
 import { errorBody, errorFacts } from './error-body.ts';
 import { type GatewayExchange, timerKind } from './exchange.ts';
+import { failInternal } from './fault.ts';
 import { HealthChecker } from './health.ts';
-import { type GatewayObserver, silentObserver } from './observer.ts';
-import { endExchange, finish, onCallerGone, onRequestHead } from './phases.ts';
+import { type GatewayObserver, GuardedObserver, silentObserver } from './observer.ts';
+import { endExchange, finish, onCallerGone, onRequestHead, settle } from './phases.ts';
 import { connectionsCeilingFor, connectionsMaxFor, openFilesMax } from './process-gauges.ts';
 import { failExchange } from './refusal.ts';
 import { onStreamTimer } from './relay.ts';
@@ -62,7 +63,8 @@ const originsOf = (tables: Tables): Origin[] =>
 
 export class Gateway {
   tables: Tables;
-  readonly observer: GatewayObserver;
+  /** The one it was made with, guarded: no call of it throws. */
+  readonly observer: GuardedObserver;
   readonly transport: Transport;
   readonly wheel: DeadlineWheel;
   readonly server: Server;
@@ -85,10 +87,12 @@ export class Gateway {
   #closed: Promise<void> | null = null;
 
   constructor(config: GatewayConfig, options: GatewayOptions = {}) {
-    this.observer = options.observer ?? silentObserver;
+    this.observer = new GuardedObserver(options.observer ?? silentObserver);
     this.transport = options.transport ?? runtimeTransport;
     this.#clock = this.transport.clock;
-    this.wheel = new DeadlineWheel(this.#clock);
+    this.wheel = new DeadlineWheel(this.#clock, undefined, (error, where) =>
+      this.observer.onInternalError(error, where),
+    );
     this.#reusePort = options.reusePort ?? false;
     this.#descriptors = options.descriptors ?? [];
     this.random = options.random ?? Math.random;
@@ -101,10 +105,29 @@ export class Gateway {
       wheel: this.wheel,
       allowHalfOpen: 'probe',
       handler: {
-        onRequest: (downstream) => onRequestHead(this, downstream),
-        onBody: (downstream, bytes, start, end) =>
-          onRequestBody(downstream.state!, bytes, start, end),
-        onEnd: (downstream) => onRequestEnd(downstream.state!),
+        // What throws in here is answered in the caller's dialect; the server's own 500 has none.
+        onRequest: (downstream) => {
+          try {
+            onRequestHead(this, downstream);
+          } catch (error) {
+            if (downstream.state === undefined) throw error;
+            failInternal(downstream.state, error, 'the head of a request');
+          }
+        },
+        onBody: (downstream, bytes, start, end) => {
+          try {
+            onRequestBody(downstream.state!, bytes, start, end);
+          } catch (error) {
+            failInternal(downstream.state!, error, 'the body of a request');
+          }
+        },
+        onEnd: (downstream) => {
+          try {
+            onRequestEnd(downstream.state!);
+          } catch (error) {
+            failInternal(downstream.state!, error, 'the end of a request');
+          }
+        },
         onDrain: (downstream) => downstream.state!.upstreamExchange?.resume(),
         onAbort: (downstream, error) => {
           if (downstream.state !== undefined) onCallerGone(downstream.state, error);
@@ -113,7 +136,13 @@ export class Gateway {
           if (downstream.state !== undefined) finish(downstream.state);
         },
         onRefused: (refusal) => this.observer.onRefused?.(refusal),
-        onError: (error) => this.observer.onInternalError(error),
+        onError: (error, downstream) => {
+          this.observer.onInternalError(error, 'a step of the downstream side');
+          // Where `finish` itself threw, or what calls it: what it settles is settled all the same.
+          if (downstream?.finished === true && downstream.state !== undefined) {
+            settle(downstream.state);
+          }
+        },
       },
       // The names are the same: what the server half does not know it does not read.
       limits: {
@@ -225,10 +254,18 @@ export class Gateway {
       }
     }
     if (this.#retireTimer !== null) this.#clock.clearTimer(this.#retireTimer);
-    this.#retireTimer =
-      this.#retired.length === 0
-        ? null
-        : this.#clock.setTimer(() => this.#closeRetired(), retireCheckMs);
+    this.#retireTimer = this.#retired.length === 0 ? null : this.#retireLater();
+  }
+
+  #retireLater(): TimerHandle {
+    return this.wheel.setTimer(
+      'the closing of targets that a reload left behind',
+      () => this.#closeRetired(),
+      retireCheckMs,
+      () => {
+        this.#retireTimer = this.#retireLater();
+      },
+    );
   }
 
   /** The exchange's timer: its place in the queue, the tail or the comments of its stream. */
@@ -246,6 +283,11 @@ export class Gateway {
     else onStreamTimer(exchange, kind);
   }
 
+  /** Its timer threw, whatever it was for. */
+  onExchangeThrew(exchange: GatewayExchange, error: unknown): void {
+    failInternal(exchange, error, 'a timer of an exchange');
+  }
+
   /** Data of the event that ends a failed stream, in the dialect of its upstream. */
   errorEvent(exchange: GatewayExchange, error: OnehopError): string {
     const { name, config } = exchange.upstream!;
@@ -255,7 +297,12 @@ export class Gateway {
   /** The grace is over: streams end with an error event, who waits for an answer gets one. */
   #endAll(): void {
     this.server.forEachExchange(({ state }) => {
-      if (state !== undefined) endExchange(state as GatewayExchange);
+      if (state === undefined) return;
+      try {
+        endExchange(state as GatewayExchange);
+      } catch (error) {
+        failInternal(state as GatewayExchange, error, 'the end of an exchange in a drain');
+      }
     });
   }
 
@@ -280,7 +327,7 @@ export class Gateway {
     const announceMs = options.announceMs ?? drain.announceMs;
     if (announceMs > 0) await new Promise((resolve) => setTimeout(resolve, announceMs));
     const graceMs = options.graceMs ?? drain.graceMs;
-    const ending = this.#clock.setTimer(() => this.#endAll(), graceMs);
+    const ending = this.wheel.setTimer('the end of a drain', () => this.#endAll(), graceMs);
     const idleMs = options.idleMs ?? drain.idleMs;
     await this.server.close({ drainMs: graceMs + (graceMs > 0 ? endingMs : 0), idleMs });
     this.#clock.clearTimer(ending);

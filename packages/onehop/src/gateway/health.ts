@@ -25,6 +25,7 @@ const probeHandler: ExchangeHandler = {
     if (error.side === 'upstream') conclude(exchange, false);
     else inconclusive(exchange);
   },
+  onFault: inconclusive,
 };
 
 function conclude(exchange: Exchange, ended: boolean): void {
@@ -60,7 +61,7 @@ export class HealthChecker {
 
   stop(): void {
     this.#stopped = true;
-    for (const timer of this.#timers.values()) this.#gateway.transport.clock.clearTimer(timer);
+    for (const timer of this.#timers.values()) this.#gateway.wheel.clearTimer(timer);
     this.#timers.clear();
   }
 
@@ -72,17 +73,24 @@ export class HealthChecker {
     }
     for (const [member, timer] of this.#timers) {
       if (!member.draining) continue;
-      this.#gateway.transport.clock.clearTimer(timer);
+      this.#gateway.wheel.clearTimer(timer);
       this.#timers.delete(member);
     }
   }
 
   #schedule(member: Member, delayMs: number): void {
     if (this.#stopped || member.draining) return;
-    const { clock } = this.#gateway.transport;
+    const { wheel } = this.#gateway;
+    const waiting = this.#timers.get(member);
+    if (waiting !== undefined) wheel.clearTimer(waiting);
     this.#timers.set(
       member,
-      clock.setTimer(() => this.#probe(member), delayMs),
+      wheel.setTimer(
+        'the health check of a target',
+        () => this.#probe(member),
+        delayMs,
+        () => this.again(member),
+      ),
     );
   }
 

@@ -2,6 +2,7 @@ export { AccessLog, accessLine } from './access-log.ts';
 export { AdminServer, type AdminSources } from './admin.ts';
 export { type ListenAddress, parseListenAddress, type TargetAddress } from './config/address.ts';
 export { type ConfigProblem, type ConfigResult, checkConfig, parseConfig } from './config/load.ts';
+export { readText, reasonOf } from './config/read-text.ts';
 export {
   type GatewayConfig,
   type GatewayConfigInput,

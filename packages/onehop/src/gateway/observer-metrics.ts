@@ -1,5 +1,5 @@
 /** The observer that counts: fills the metrics, hands finished exchanges to the access log. */
-import type { OnehopError } from '../core/index.ts';
+import { FaultLog, type FaultReport, type OnehopError } from '../core/index.ts';
 import type { Refusal } from '../server/index.ts';
 import { type Snapshot, SnapshotWriter } from '../telemetry/index.ts';
 import type { AccessLog } from './access-log.ts';
@@ -16,8 +16,8 @@ const AGES = [1, 5, 15, 60, 300, 900] as const;
 export interface MetricsOptions {
   version: string;
   accessLog?: AccessLog | null;
-  /** Told of bugs beyond counting them; default: stderr. */
-  onInternalError?: (error: unknown) => void;
+  /** Told of bugs beyond counting them; default: a line on stderr, for each kind one in ten seconds. */
+  onInternalError?: FaultReport;
 }
 
 export class MetricsObserver implements GatewayObserver {
@@ -27,7 +27,7 @@ export class MetricsObserver implements GatewayObserver {
   configLoadedMs = Date.now();
   readonly #version: string;
   readonly #startedMs = Date.now();
-  readonly #onInternalError: (error: unknown) => void;
+  readonly #onInternalError: FaultReport;
   readonly #routes = new Map<string, RouteSeries>();
   readonly #upstreams = new Map<string, UpstreamSeries>();
   readonly #unrouted = new RouteSeries('', '');
@@ -37,8 +37,7 @@ export class MetricsObserver implements GatewayObserver {
   constructor(options: MetricsOptions) {
     this.#version = options.version;
     this.accessLog = options.accessLog ?? null;
-    this.#onInternalError =
-      options.onInternalError ?? ((error) => console.error('onehop: internal error:', error));
+    this.#onInternalError = options.onInternalError ?? new FaultLog().add;
   }
 
   // ---- The data path --------------------------------------------------------------------------
@@ -115,9 +114,9 @@ export class MetricsObserver implements GatewayObserver {
     increment(healthy ? series.turnedHealthy : series.turnedUnhealthy, label);
   }
 
-  onInternalError(error: unknown): void {
+  onInternalError(error: unknown, where: string): void {
     this.#internalErrors++;
-    this.#onInternalError(error);
+    this.#onInternalError(error, where);
   }
 
   #ofRoute(exchange: GatewayExchange): RouteSeries {

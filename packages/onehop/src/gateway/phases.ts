@@ -221,9 +221,17 @@ export function endExchange(exchange: GatewayExchange): void {
   } else failExchange(exchange, error);
 }
 
-/** Exactly once, last: every count and gauge is settled here. */
+/** Exactly once, last. */
 export function finish(exchange: GatewayExchange): void {
+  settle(exchange);
+  exchange.gateway.observer.onFinish(exchange);
   const { upstream } = exchange;
+  if (upstream !== null && upstream.queue.length > 0) admitWaiting(upstream);
+}
+
+/** Every count and gauge is settled here; nothing is when it was before. */
+export function settle(exchange: GatewayExchange): void {
+  const { upstream, upstreamExchange } = exchange;
   exchange.disarm();
   if (exchange.queued) {
     // Who gave up must not keep a place in line.
@@ -234,11 +242,11 @@ export function finish(exchange: GatewayExchange): void {
   if (exchange.pieces !== null) dropPieces(exchange);
   exchange.tunnel?.destroy();
   if (exchange.member !== null) leaveMember(exchange, null);
+  // Only behind a step that threw: nobody is left whom its response is for.
+  if (upstreamExchange !== null && !upstreamExchange.done) upstreamExchange.abort(exchange.error);
   if (exchange.admitted) {
     exchange.admitted = false;
     upstream!.pending--;
     if (exchange.error === null) upstream!.budget.earn();
   }
-  exchange.gateway.observer.onFinish(exchange);
-  if (upstream !== null && upstream.queue.length > 0) admitWaiting(upstream);
 }

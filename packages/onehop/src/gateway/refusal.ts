@@ -9,7 +9,8 @@ export function failExchange(exchange: GatewayExchange, error: OnehopError): voi
   const { downstream } = exchange;
   exchange.error ??= error;
   if (downstream.finished) return;
-  if (exchange.committed) {
+  // A step that threw may have been about to begin the response.
+  if (exchange.committed && downstream.responseStarted) {
     downstream.truncate(error);
     return;
   }

@@ -11,6 +11,7 @@ import { unknownLength } from '../server/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import { leaveMember, moveFromBusy, retryOrFail, verdictOf } from './attempt.ts';
 import { EventStream, type GatewayExchange, timerKind } from './exchange.ts';
+import { failInternal } from './fault.ts';
 import {
   interimFields,
   isEventStream,
@@ -165,6 +166,13 @@ export const relayHandler: ExchangeHandler = {
       if (stream.mayInsert && stream.atEventBoundary) sendErrorEvent(exchange, error);
     }
     failExchange(exchange, error);
+    // Thrown between the cork of a read and its end.
+    if (error.code === 'INTERNAL') exchange.downstream.uncork();
+  },
+
+  onFault(upstream, error) {
+    const exchange = upstream.context as GatewayExchange | null;
+    if (exchange !== null) failInternal(exchange, error, 'the end of a response');
   },
 
   onUpgrade(upstream, head, tunnel, bytes, start, end) {
@@ -331,12 +339,16 @@ function openTunnel(exchange: GatewayExchange, head: ResponseHead, tunnel: Tunne
     },
     onEnd: () => endTunnel(exchange),
     onClose(_, error) {
-      if (error === null) {
-        endTunnel(exchange);
-        return;
+      try {
+        if (error === null) endTunnel(exchange);
+        else {
+          leaveMember(exchange, true);
+          downstream.abort(error);
+        }
+      } catch (thrown) {
+        // Nothing comes after it that would end the other side.
+        failInternal(exchange, thrown, 'the end of a tunnel');
       }
-      leaveMember(exchange, true);
-      downstream.abort(error);
     },
   };
   const extra = `x-request-id: ${exchange.requestId}\r\n`;

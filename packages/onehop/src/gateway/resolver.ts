@@ -1,6 +1,6 @@
 /** Names of targets with several addresses: looked up again, each address a member of its own. */
 import { isIP, type Resolver, SystemResolver } from '../client/index.ts';
-import type { Clock, TimerHandle } from '../core/index.ts';
+import type { DeadlineWheel, OnehopError, TimerHandle } from '../core/index.ts';
 import type { TargetConfig } from './config/schema.ts';
 import { resolverOptions, type Upstream, type UpstreamEnvironment } from './upstream.ts';
 
@@ -28,7 +28,7 @@ export function waysOf(addresses: readonly string[]): string[][] {
 /** Keeps the members of one upstream in step with the addresses of its targets' names. */
 export class NameWatcher {
   readonly #upstream: Upstream;
-  readonly #clock: Clock;
+  readonly #wheel: DeadlineWheel;
   readonly #resolver: Resolver;
   readonly #onChange: () => void;
   readonly #timers = new Map<TargetConfig, TimerHandle>();
@@ -37,7 +37,7 @@ export class NameWatcher {
   /** `onChange`: members came or are about to go. */
   constructor(upstream: Upstream, environment: UpstreamEnvironment, onChange: () => void) {
     this.#upstream = upstream;
-    this.#clock = environment.transport.clock;
+    this.#wheel = environment.wheel;
     this.#onChange = onChange;
     const options = resolverOptions(upstream.config, environment);
     this.#resolver = new SystemResolver({ ...options, ttlMs: 0, failureTtlMs: 0 });
@@ -51,24 +51,53 @@ export class NameWatcher {
 
   stop(): void {
     this.#stopped = true;
-    for (const timer of this.#timers.values()) this.#clock.clearTimer(timer);
+    for (const timer of this.#timers.values()) this.#wheel.clearTimer(timer);
     this.#timers.clear();
   }
 
   #look(target: TargetConfig): void {
+    try {
+      this.#resolver.resolve(target.host, (error, addresses) => {
+        if (this.#stopped) return;
+        this.#answered(target, error, addresses);
+      });
+    } catch (thrown) {
+      this.#threw(target, thrown);
+    }
+  }
+
+  #answered(target: TargetConfig, error: OnehopError | null, addresses: readonly string[]): void {
     const { dnsRefreshMs } = this.#upstream.config;
-    this.#resolver.resolve(target.host, (error, addresses) => {
-      if (this.#stopped) return;
+    try {
       // A name that has no answer now keeps the addresses it had.
       if (error === null) {
-        const nowMs = this.#clock.nowMs();
+        const nowMs = this.#wheel.nowMs();
         if (this.#upstream.setAddresses(target, waysOf(addresses), nowMs)) this.#onChange();
       }
-      const delayMs = error === null ? dnsRefreshMs : Math.min(dnsRefreshMs, failedAgainMs);
-      this.#timers.set(
-        target,
-        this.#clock.setTimer(() => this.#look(target), Math.max(refreshMinMs, delayMs)),
-      );
-    });
+      this.#again(target, error === null ? dnsRefreshMs : Math.min(dnsRefreshMs, failedAgainMs));
+    } catch (thrown) {
+      this.#threw(target, thrown);
+    }
+  }
+
+  /** Whatever it was, the name is looked up again. */
+  #threw(target: TargetConfig, thrown: unknown): void {
+    this.#wheel.report(thrown, 'the lookup of a target');
+    this.#again(target, Math.min(this.#upstream.config.dnsRefreshMs, failedAgainMs));
+  }
+
+  #again(target: TargetConfig, delayMs: number): void {
+    if (this.#stopped) return;
+    const waiting = this.#timers.get(target);
+    if (waiting !== undefined) this.#wheel.clearTimer(waiting);
+    this.#timers.set(
+      target,
+      this.#wheel.setTimer(
+        'the lookup of a target',
+        () => this.#look(target),
+        Math.max(refreshMinMs, delayMs),
+        () => this.#again(target, failedAgainMs),
+      ),
+    );
   }
 }

@@ -1,5 +1,4 @@
 /** A configured upstream at run time: its members with their connection pools, load and queue. */
-import { readFileSync } from 'node:fs';
 import {
   Origin,
   type OriginAddress,
@@ -272,11 +271,11 @@ function originOptions(
 
 function tlsOptions(config: UpstreamConfig): TlsOptions | undefined {
   if (config.tls === undefined) return undefined;
-  const { ca, cert, key, serverName, verify } = config.tls;
+  const { serverName, verify, material } = config.tls;
   const options: TlsOptions = { rejectUnauthorized: verify };
-  if (ca !== undefined) options.ca = readFileSync(ca, 'utf8');
-  if (cert !== undefined) options.cert = readFileSync(cert, 'utf8');
-  if (key !== undefined) options.key = readFileSync(key, 'utf8');
+  if (material.ca !== null) options.ca = material.ca;
+  if (material.cert !== null) options.cert = material.cert;
+  if (material.key !== null) options.key = material.key;
   if (serverName !== undefined) options.serverName = serverName;
   return options;
 }

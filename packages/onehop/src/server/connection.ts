@@ -174,6 +174,32 @@ export class Connection<State> implements DeadlineOwner {
     }
   }
 
+  onDeadlineThrew(_kind: number, error: unknown): void {
+    this.threw(error);
+  }
+
+  /** One bad peer or one bug in a handler must not end the process: only this connection. */
+  threw(error: unknown): void {
+    const { server, exchange } = this;
+    server.report(error, exchange);
+    try {
+      this.destroy(false);
+    } catch (again) {
+      server.report(again, exchange);
+    }
+  }
+
+  /** The close of its socket threw, behind which nothing comes. */
+  closeThrew(error: unknown): void {
+    this.server.report(error, this.exchange);
+    try {
+      this.closed(null);
+    } catch (again) {
+      this.server.report(again, this.exchange);
+      this.server.forget(this);
+    }
+  }
+
   onDeadline(kind: number): void {
     if (kind === writeDeadline) this.writeStalled();
     else this.readLate();
@@ -511,10 +537,13 @@ export class Connection<State> implements DeadlineOwner {
     if (exchange.sendInterim(100) === WriteStatus.Closed) return false;
     const delayMs = probeDelaysMs[attempt];
     if (delayMs !== undefined) {
-      this.server.wheel.clock.setTimer(() => {
+      const again = (): void => {
         // A write that finds the reset closes the socket, and that ends the exchange.
         if (this.exchange === exchange) this.probeHalfClose(attempt + 1);
-      }, delayMs);
+      };
+      this.server.wheel.setTimer('a probe of a half-closed caller', again, delayMs, () =>
+        this.destroy(false),
+      );
     }
     return true;
   }

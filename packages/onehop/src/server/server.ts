@@ -212,7 +212,11 @@ export class ServerCore<State> {
     const { late } = this;
     this.late = [];
     for (const { connection, requests } of late) {
-      if (connection.requests === requests) connection.closeIfIdle();
+      try {
+        if (connection.requests === requests) connection.closeIfIdle();
+      } catch (error) {
+        connection.threw(error);
+      }
     }
   }
 
@@ -302,19 +306,21 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
   const transport = options.transport ?? runtimeTransport;
   const core = new ServerCore<State>(options, transport);
   const listeners: Listener[] = [];
-  // One bad peer or one bug in a handler must not end the process.
-  const failed = (connection: Connection<State>, error: unknown): void => {
-    core.report(error, connection.exchange);
-    connection.destroy(false);
-  };
   const handlers: SocketHandlers<Connection<State>> = {
-    open: (socket) => core.admit(socket.state, socket),
+    open(socket) {
+      try {
+        core.admit(socket.state, socket);
+      } catch (error) {
+        socket.state.socket ??= socket;
+        socket.state.threw(error);
+      }
+    },
     data(socket, bytes) {
       core.wheel.beginTurn();
       try {
         socket.state.received(bytes);
       } catch (error) {
-        failed(socket.state, error);
+        socket.state.threw(error);
       } finally {
         core.wheel.endTurn();
       }
@@ -323,17 +329,23 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
       try {
         socket.state.drained();
       } catch (error) {
-        failed(socket.state, error);
+        socket.state.threw(error);
       }
     },
     end(socket) {
       try {
         socket.state.ended();
       } catch (error) {
-        failed(socket.state, error);
+        socket.state.threw(error);
       }
     },
-    close: (socket, error) => socket.state.closed(error),
+    close(socket, error) {
+      try {
+        socket.state.closed(error);
+      } catch (thrown) {
+        socket.state.closeThrew(thrown);
+      }
+    },
   };
   let closed: Promise<void> | null = null;
 
@@ -342,9 +354,15 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
     let over = false;
     const cut = (): void => {
       over = true;
-      for (const connection of [...core.connections]) connection.destroy(false);
+      for (const connection of [...core.connections]) {
+        try {
+          connection.destroy(false);
+        } catch (error) {
+          core.report(error, connection.exchange);
+        }
+      }
     };
-    const cutting = transport.clock.setTimer(cut, drainMs);
+    const cutting = core.wheel.setTimer('the cut of a drain', cut, drainMs, cut);
     // Whoever is told to close connects again: told before the port is closed, they keep it from
     // ever being empty, and those in its queue are reset.
     await Promise.all(listeners.map((listener) => listener.close()));
@@ -356,10 +374,10 @@ export function createServer<State = unknown>(options: ServerOptions<State>): Se
     if (core.connections.length > 0) {
       await new Promise<void>((resolve) => {
         core.onEmpty = resolve;
-        if (over) transport.clock.setTimer(cut, 0);
+        if (over) core.wheel.setTimer('the cut of a drain', cut, 0, cut);
       });
     }
-    transport.clock.clearTimer(cutting);
+    core.wheel.clearTimer(cutting);
     core.date.close();
   }
 

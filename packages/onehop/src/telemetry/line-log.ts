@@ -3,6 +3,7 @@
  * write at a time; what a slow disk or pipe cannot take beyond a bound is dropped and counted.
  */
 import { close, openSync, write } from 'node:fs';
+import { reportFault } from '../core/index.ts';
 
 /** Characters that may wait to be written. */
 export const logBytesMax = 8 * 1024 * 1024;
@@ -99,27 +100,53 @@ export class LineLog {
       if (old >= 0) close(old, () => {});
     } catch (error) {
       // The old file stays in use: a line in the wrong file is better than none.
-      this.#onError(error as Error);
+      this.#complain(error as Error);
     }
   }
 
   #write(bytes: Buffer, start: number, count: number): void {
-    write(this.#fd, bytes, start, bytes.length - start, null, (error, written) => {
-      if (error?.code === 'EAGAIN') {
-        setTimeout(() => this.#write(bytes, start, count), retryMs);
-        return;
-      }
-      if (error !== null && error !== undefined) {
-        this.dropped += count;
-        if (!this.#complained) this.#onError(error);
-        this.#complained = true;
-      } else if (start + written < bytes.length) {
-        this.#write(bytes, start + written, count);
-        return;
-      } else this.#complained = false;
-      this.#writing = false;
-      this.#waiting = this.#lines.reduce((sum, line) => sum + line.length + 1, 0);
-      this.#next();
-    });
+    try {
+      this.#writeTo(bytes, start, count);
+    } catch (error) {
+      this.#wrote(bytes, start, count, error as Error, 0);
+    }
+  }
+
+  #writeTo(bytes: Buffer, start: number, count: number): void {
+    write(this.#fd, bytes, start, bytes.length - start, null, (error, written) =>
+      this.#wrote(bytes, start, count, error, written),
+    );
+  }
+
+  #wrote(
+    bytes: Buffer,
+    start: number,
+    count: number,
+    error: NodeJS.ErrnoException | null,
+    written: number,
+  ): void {
+    if (error?.code === 'EAGAIN') {
+      setTimeout(() => this.#write(bytes, start, count), retryMs);
+      return;
+    }
+    if (error !== null && error !== undefined) {
+      this.dropped += count;
+      if (!this.#complained) this.#complain(error);
+      this.#complained = true;
+    } else if (start + written < bytes.length) {
+      this.#write(bytes, start + written, count);
+      return;
+    } else this.#complained = false;
+    this.#writing = false;
+    this.#waiting = this.#lines.reduce((sum, line) => sum + line.length + 1, 0);
+    this.#next();
+  }
+
+  #complain(error: Error): void {
+    try {
+      this.#onError(error);
+    } catch (thrown) {
+      reportFault(thrown, 'onError of a log');
+    }
   }
 }

@@ -150,3 +150,84 @@ test('the JSON Schema for editors knows the keys', () => {
   const schema = gatewayJsonSchema() as { properties: Record<string, unknown> };
   assert.ok('upstreams' in schema.properties && 'routes' in schema.properties);
 });
+
+test('what the YAML library throws for is a problem with its line and path', () => {
+  const routes = 'routes: [{ path: /*, upstream: a }]\n';
+  const start = 'upstreams:\n  a: { targets: ["http://h:1"] }\n';
+  const cases: [text: string, problem: RegExp][] = [
+    [`listen: *:8080\n${start}${routes}`, /^1 listen: \*:8080 is an alias of YAML/],
+    [`${start}routes: [{ path: *, upstream: a }]`, /^3 /],
+    [
+      `${start}routes:\n  - { path: /*, upstream: *up }`,
+      /^4 routes\[0\]\.upstream: \*up is an alias/,
+    ],
+    [`listen: *later\n${start}${routes}accessLog: &later off`, /^1 listen: \*later is an alias/],
+    [`${start}routes: &r [*r]`, /^3 routes: |^3 routes\[0\]: /],
+    [`upstreams: &u { a: *u }\n${routes}`, /^1 upstreams/],
+    [`upstreams:\n  a: { targets: !!js/function "x" }\n${routes}`, /^2 : .*[Tt]ag/],
+    [`upstreams:\n  <<: *base\n${routes}`, /^2 upstreams\.<<: \*base is an alias/],
+    [`__proto__: { x: 1 }\n${start}${routes}`, /^1 __proto__: the key __proto__ is not allowed/],
+    [`${start}routes:\n  - { __proto__: {}, upstream: a }`, /^4 routes\[0\]\.__proto__: /],
+    [`? [a, b]\n: 1\n${start}${routes}`, /^1 .*a key must be plain text/],
+    [`${start}${routes}---\nlisten: :80\n`, /^\d : a second document begins/],
+    [`${start}${routes}accessLog: "./a\\0b"`, /^4 accessLog: must not hold a NUL byte/],
+    [`${start}${routes}limits:\n  head: \${DEEP}`, /^5 limits\.head: expected a size/],
+    [`${start}\troutes: x`, /^\d+ /],
+    ['\0\0\0\0', /^1 /],
+    ['just text', /^1 : expected keys with values, not "just text"/],
+    ['- a', /^1 : expected keys with values, not a list/],
+    [`${start}routes: ${'['.repeat(100_000)}`, /^3 : /],
+    [`${start}routes:\n${'{a: '.repeat(100_000)}`, /^4 : /],
+    [Array.from({ length: 20_000 }, (_, at) => `${' '.repeat(at)}- `).join('\n'), /^\d+ /],
+  ];
+  for (const [text, problem] of cases) {
+    const problems = listing(text, { DEEP: '*anchor' });
+    assert.match(problems[0] ?? 'none', problem, text.slice(0, 200));
+  }
+  const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]'];
+  for (let at = 1; at < 9; at++)
+    bomb.push(`k${at}: &k${at} [${`*${at === 1 ? 'a' : `k${at - 1}`}, `.repeat(9)}]`);
+  assert.match(listing(bomb.join('\n'))[0]!, /aliases stand for too much/);
+  // What YAML can and a configuration may.
+  const shared = `x-no: 1\n`;
+  assert.match(listing(`${shared}${start}${routes}`)[0]!, /^1 x-no: unknown key/);
+  const good = `upstreams:\n  a: { targets: [&t "http://h:1"] }\n  b: { targets: [*t] }\n${routes}`;
+  assert.deepEqual(listing(good), []);
+});
+
+test('a value from the environment is text, whatever it looks like, and is never shown', () => {
+  const base = (more: string, key = 'x', target = '"http://h:1"', upstream = 'a'): string =>
+    `upstreams:\n  a:\n    targets:\n      - ${target}\n${more}routes:\n  - upstream: ${upstream}\n` +
+    `    rewrite:\n      requestHeaders:\n        set:\n          x-key: ${key}\n`;
+  // biome-ignore-start lint/suspicious/noTemplateCurlyInString: variables of the file
+  const odd = ['abc #def', '12345678901234567890', '1e3', '*x', '&x', 'true', '[a, b]', '{a: b}'];
+  for (const value of [...odd, '!x', 'a: b', '~', '0x10', '- a', '"', "'", '%', '@', '`']) {
+    const { config, problems } = parseConfig(base('', '${KEY}'), { KEY: value });
+    assert.deepEqual(problems, [], value);
+    assert.equal(config?.routes[0]?.rewrite?.requestHeaders?.set['x-key'], value);
+  }
+  // Where a number or a boolean is wanted it is one.
+  const typed = '    limits:\n      pending: ${N}\n    tls:\n      verify: ${V}\n';
+  const { config } = parseConfig(base(typed), { N: '7', V: 'false' });
+  assert.equal(config?.upstreams['a']?.limits.pendingMax, 7);
+  assert.equal(config?.upstreams['a']?.tls?.verify, false);
+  for (const text of [
+    base('    limits:\n      pending: ${S}\n'),
+    base('    balance: ${S}\n'),
+    base('    timeouts: ${S}\n'),
+    base('    tls:\n      ca: ${S}\n'),
+    base('', 'x', '${S}'),
+    base('', 'x', '"${S}/x"'),
+    base('', 'x', '"http://h:${S}"'),
+    base('', 'x', '"http://h:1"', '${S}'),
+    `listen: "http://\${S}"\n${base('')}`,
+    `workers: \${S}\n${base('')}`,
+  ]) {
+    for (const secret of ['sk-0123456789', '12345678901234567890']) {
+      const problems = listing(text, { S: secret });
+      assert.ok(problems.length > 0, text);
+      assert.doesNotMatch(problems.join('\n'), /012345678/, text);
+    }
+  }
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: variables of the file
+});

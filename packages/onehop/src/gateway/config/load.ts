@@ -2,10 +2,11 @@
  * From a YAML text or an object to a checked {@link GatewayConfig}, or to the list of everything
  * that is wrong with it, each with path, line and, where there is one, a suggestion.
  */
-import { isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { FieldBlock, isFieldValue, parseErrorReason } from '../../http1/index.ts';
+import { readMaterial } from './material.ts';
 import { type GatewayConfig, gatewaySchema } from './schema.ts';
+import { type Path, pathText, thrownProblem, YamlText } from './yaml.ts';
 
 export interface ConfigProblem {
   /** For example `upstreams.llm.timeouts.connect`; empty for the whole file. */
@@ -19,138 +20,57 @@ export type ConfigResult =
   | { readonly config: GatewayConfig; readonly problems: readonly [] }
   | { readonly config: null; readonly problems: readonly ConfigProblem[] };
 
-type Path = readonly PropertyKey[];
-
-const pathText = (path: Path): string =>
-  path
-    .map((part, index) =>
-      typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`,
-    )
-    .join('');
-
-/** Checks an object, as `createGateway` takes it. */
+/**
+ * Checks an object, as `createGateway` takes it. The files of certificates and keys that it names are
+ * read, checked and made part of it.
+ */
 export function checkConfig(value: unknown): ConfigResult {
-  return check(value, () => null, []);
+  return check(value, null);
 }
 
 /**
  * Parses and checks a YAML file's text. `${NAME}` and `${NAME:-default}` inside values are replaced
- * from `env`; only in values, so that a variable cannot add structure.
+ * from `env`; only in values, so that a variable cannot add structure. Never throws: a gateway that
+ * runs calls it with whatever was saved. Otherwise as {@link checkConfig}.
  */
 export function parseConfig(
   text: string,
   env: Readonly<Record<string, string | undefined>>,
 ): ConfigResult {
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    lineCounter: lines,
-    prettyErrors: false,
-    uniqueKeys: true,
-  });
-  const problems: ConfigProblem[] = document.errors.map((error) => {
-    const key = error.code === 'DUPLICATE_KEY' ? /^[^\s:]+/.exec(text.slice(error.pos[0])) : null;
-    return {
-      path: '',
-      line: lines.linePos(error.pos[0]).line,
-      message: key === null ? error.message : `the key ${key[0]} is there twice`,
-    };
-  });
-  if (problems.length > 0) return { config: null, problems };
-  const unset = new Set<unknown>();
-  visit(document, {
-    Scalar(key, node, ancestors) {
-      if (key === 'key' || typeof node.value !== 'string' || !node.value.includes('${')) return;
-      const line = node.range ? lines.linePos(node.range[0]).line : null;
-      const replaced = substitute(node.value, env, (message) => {
-        unset.add(node);
-        problems.push({ path: pathText(pathOf([...ancestors, node])), line, message });
-      });
-      // A plain ${PORT} may be a number or a boolean; quoted or mixed text stays a string.
-      const whole = node.type === 'PLAIN' && /^\$\{[^}]*\}$/.test(node.value);
-      node.value = whole ? (parseDocument(replaced).toJS() as unknown) : replaced;
-    },
-  });
-  const lineOf = (path: Path): number | null => {
-    for (let depth = path.length; depth >= 0; depth--) {
-      const node = document.getIn(path.slice(0, depth) as unknown[], true) as Node | undefined;
-      if (node?.range) {
-        // The key's line says more than the first line of its value.
-        return keyLine(document, path.slice(0, depth), lines) ?? lines.linePos(node.range[0]).line;
-      }
-    }
-    return 1;
-  };
-  // What a missing variable would have been nobody can judge.
-  const isUnset = (path: Path): boolean => unset.has(document.getIn(path as unknown[], true));
-  return check(document.toJS() ?? {}, lineOf, problems, isUnset);
-}
-
-/** Where a node stands, from the nodes above it and itself. */
-function pathOf(nodes: readonly unknown[]): PropertyKey[] {
-  return nodes.flatMap((node, index): PropertyKey[] => {
-    if (isPair(node)) return [String((node.key as { value?: unknown } | null)?.value)];
-    return isSeq(node) ? [node.items.indexOf(nodes[index + 1])] : [];
-  });
-}
-
-function keyLine(
-  document: ReturnType<typeof parseDocument>,
-  path: Path,
-  lines: LineCounter,
-): number | null {
-  if (path.length === 0) return null;
-  const parent = document.getIn(path.slice(0, -1) as unknown[], true) as
-    | { items?: { key?: unknown }[] }
-    | undefined;
-  for (const item of parent?.items ?? []) {
-    if (isScalar(item.key) && String(item.key.value) === String(path.at(-1)) && item.key.range) {
-      return lines.linePos(item.key.range[0]).line;
-    }
+  try {
+    const yaml = new YamlText(text, env);
+    if (yaml.isBroken) return { config: null, problems: sorted(yaml.problems) };
+    return check(yaml.values(), yaml);
+  } catch (thrown) {
+    return { config: null, problems: [thrownProblem(text, thrown)] };
   }
-  return null;
 }
 
-function substitute(
-  text: string,
-  env: Readonly<Record<string, string | undefined>>,
-  report: (message: string) => void,
-): string {
-  return text.replace(/\$\{([^}]*)\}/g, (_whole, inside: string) => {
-    const match = /^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/.exec(inside);
-    if (match === null) {
-      report(`\${${inside}} is not a variable; write \${NAME} or \${NAME:-default}`);
-      return '';
-    }
-    const value = env[match[1]!];
-    if (value !== undefined && value !== '') return value;
-    if (match[2] !== undefined) return match[2];
-    report(`environment variable ${match[1]} is not set`);
-    return '';
-  });
-}
+const sorted = (problems: readonly ConfigProblem[]): ConfigProblem[] =>
+  [...problems].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
 
-function check(
-  value: unknown,
-  lineOf: (path: Path) => number | null,
-  earlier: readonly ConfigProblem[],
-  isUnset: (path: Path) => boolean = () => false,
-): ConfigResult {
-  const parsed = gatewaySchema.safeParse(value, { reportInput: true });
-  const problems = [...earlier];
-  if (!parsed.success) {
-    for (const issue of parsed.error.issues) {
-      for (const { path, message } of explain(issue)) {
-        if (!isUnset(path)) problems.push({ path: pathText(path), line: lineOf(path), message });
-      }
-    }
+/** `yaml`: where the values are from; null for an object. */
+function check(given: unknown, yaml: YamlText | null): ConfigResult {
+  let value = given;
+  let parsed = gatewaySchema.safeParse(value, { reportInput: true });
+  if (!parsed.success && yaml?.coerce(parsed.error.issues.map(({ path }) => path)) === true) {
+    value = yaml.values();
+    parsed = gatewaySchema.safeParse(value, { reportInput: true });
   }
-  const findings = [...unknownUpstreams(value), ...(parsed.success ? crossCheck(parsed.data) : [])];
-  for (const { path, message } of findings) {
-    problems.push({ path: pathText(path), line: lineOf(path), message });
+  const findings = parsed.success ? [] : parsed.error.issues.flatMap(explain);
+  const known = yaml === null ? findings : findings.filter(({ path }) => !yaml.isUnset(path));
+  known.push(...unknownUpstreams(value));
+  if (parsed.success) known.push(...crossCheck(parsed.data), ...readMaterial(parsed.data));
+  const problems = [...(yaml?.problems ?? [])];
+  for (const { path, message } of known) {
+    problems.push({
+      path: pathText(path),
+      line: yaml?.lineOf(path) ?? null,
+      message: yaml?.redact(path, message) ?? message,
+    });
   }
   if (parsed.success && problems.length === 0) return { config: parsed.data, problems: [] };
-  problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
-  return { config: null, problems };
+  return { config: null, problems: sorted(problems) };
 }
 
 interface Finding {

@@ -253,6 +253,15 @@ const hashOn = z.union(
   { error: 'expected { header: name } or { param: name }' },
 );
 
+/** What the files of `tls` hold, PEM; filled in by `readMaterial`, so that nobody else reads them. */
+export interface TlsMaterial {
+  ca: string | null;
+  cert: string | null;
+  key: string | null;
+}
+
+const noMaterial = (): TlsMaterial => ({ ca: null, cert: null, key: null });
+
 const upstream = z
   .strictObject({
     protocol: z
@@ -296,6 +305,7 @@ const upstream = z
         serverName: z.string().optional(),
         verify: z.boolean().default(true),
       })
+      .transform((given) => ({ ...given, material: noMaterial() }))
       .optional(),
   })
   .transform(({ slowStart, dnsRefresh, timeouts: given, ...rest }) => ({
