@@ -121,7 +121,9 @@ describe(`client regressions on ${transport.name}`, () => {
         console.error = print;
       }
       assert.deepEqual(ends, where === 'onEnd' ? ['end'] : ['INTERNAL', 'true'], where);
-      assert.equal(printed, where === 'onEnd' ? 1 : 0, where);
+      // A line for each kind in ten seconds: `onHead` and `onBody` are called by the same read.
+      if (where === 'onEnd') assert.equal(printed, 1, where);
+      else assert.ok(printed <= 1, `${where}: ${printed} lines`);
     }
     await fixture.close();
   });

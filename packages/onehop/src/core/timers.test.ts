@@ -157,20 +157,42 @@ test('a deadline may arm and disarm others, and itself, while it fires', () => {
   assert.equal(count, 5);
 });
 
-test('an owner that throws does not stop the others', () => {
+test('an owner that throws stops neither the others nor the timer, and is told', () => {
   const clock = new TestClock();
-  const wheel = new DeadlineWheel(clock);
+  const reports: string[] = [];
+  const wheel = new DeadlineWheel(clock, 4, (error, where) => {
+    reports.push(`${where}: ${(error as Error).message}`);
+  });
   const owner = new Owner(clock);
-  const bad = {
-    onDeadline() {
-      throw new Error('bug');
-    },
+  const fail = (message: string): never => {
+    throw new Error(message);
   };
-  wheel.arm(new Deadline(bad, 0), 20);
+  const told: string[] = [];
+  const careless = { onDeadline: () => fail('one') };
+  const careful = {
+    onDeadline: () => fail('two'),
+    onDeadlineThrew: (kind: number, error: unknown) =>
+      void told.push(`${kind}: ${(error as Error).message}`),
+  };
+  const hopeless = { onDeadline: () => fail('three'), onDeadlineThrew: () => fail('four') };
+  [careless, careful, hopeless].forEach((bad, kind) => {
+    wheel.arm(new Deadline(bad, kind), 20);
+  });
   wheel.arm(new Deadline(owner, 1), 20);
-  assert.throws(() => clock.runUntil(1000), /bug/);
+  wheel.arm(new Deadline(owner, 2), 500);
+  wheel.setTimer(
+    'a timer',
+    () => fail('five'),
+    30,
+    () => fail('six'),
+  );
   clock.runUntil(1000);
-  assert.equal(owner.fired.length, 1);
+  assert.equal(owner.fired.length, 2);
+  assert.equal(wheel.armedCount, 0);
+  assert.deepEqual(told, ['1: two']);
+  const end = 'the end of what a deadline was for: four';
+  const timer = ['a timer: five', 'a timer: six'];
+  assert.deepEqual(reports, ['a deadline: one', 'a deadline: three', end, ...timer]);
 });
 
 test('works on the clock of the runtime', async () => {
