@@ -3,7 +3,7 @@
  * the machine) behind a cache. The system does not tell the record's TTL, hence a fixed one.
  */
 import { type LookupAddress, lookup } from 'node:dns';
-import { OnehopError, reportFault } from '../core/index.ts';
+import { type FaultReport, OnehopError, reportFault } from '../core/index.ts';
 import { isIP } from './ip.ts';
 
 export interface Resolver {
@@ -33,6 +33,8 @@ export interface ResolverOptions {
   nowMs?: () => number;
   /** Stands in for `dns.lookup` with `all`. */
   lookup?: LookupAll;
+  /** Takes what `lookup`, or whoever asked, throws. Default: a line on stderr. */
+  report?: FaultReport;
 }
 
 const systemLookup: LookupAll = (host, done) => {
@@ -78,6 +80,7 @@ export class SystemResolver implements Resolver {
   readonly #namesMax: number;
   readonly #nowMs: () => number;
   readonly #lookup: LookupAll;
+  readonly #report: FaultReport;
 
   constructor(options: ResolverOptions = {}) {
     this.#ttlMs = options.ttlMs ?? 10_000;
@@ -85,6 +88,7 @@ export class SystemResolver implements Resolver {
     this.#namesMax = options.namesMax ?? 1000;
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#lookup = options.lookup ?? systemLookup;
+    this.#report = options.report ?? reportFault;
   }
 
   resolve(
@@ -109,7 +113,7 @@ export class SystemResolver implements Resolver {
     try {
       this.#lookup(host, (error, addresses) => this.#answer(host, entry, error, addresses));
     } catch (error) {
-      // Of what is no name at all the system's lookup says so by throwing.
+      this.#report(error, 'the lookup of a name');
       this.#answer(host, entry, error as Error, NONE as never);
     }
   }
@@ -142,7 +146,7 @@ export class SystemResolver implements Resolver {
       try {
         waiter(entry.error, entry.addresses);
       } catch (thrown) {
-        reportFault(thrown, 'whoever asked for the addresses of a name');
+        this.#report(thrown, 'whoever asked for the addresses of a name');
       }
     }
   }

@@ -329,8 +329,15 @@ export class Gateway {
     const graceMs = options.graceMs ?? drain.graceMs;
     const ending = this.wheel.setTimer('the end of a drain', () => this.#endAll(), graceMs);
     const idleMs = options.idleMs ?? drain.idleMs;
-    await this.server.close({ drainMs: graceMs + (graceMs > 0 ? endingMs : 0), idleMs });
-    this.#clock.clearTimer(ending);
+    try {
+      await this.server.close({ drainMs: graceMs + (graceMs > 0 ? endingMs : 0), idleMs });
+    } finally {
+      this.wheel.clearTimer(ending);
+      this.#endUpstreams();
+    }
+  }
+
+  #endUpstreams(): void {
     for (const checker of this.#checkers) checker.stop();
     for (const watcher of this.#watchers) watcher.stop();
     if (this.#retireTimer !== null) this.#clock.clearTimer(this.#retireTimer);

@@ -83,6 +83,10 @@ export class NameWatcher {
   /** Whatever it was, the name is looked up again. */
   #threw(target: TargetConfig, thrown: unknown): void {
     this.#wheel.report(thrown, 'the lookup of a target');
+    this.#soonAgain(target);
+  }
+
+  #soonAgain(target: TargetConfig): void {
     this.#again(target, Math.min(this.#upstream.config.dnsRefreshMs, failedAgainMs));
   }
 
@@ -96,7 +100,7 @@ export class NameWatcher {
         'the lookup of a target',
         () => this.#look(target),
         Math.max(refreshMinMs, delayMs),
-        () => this.#again(target, failedAgainMs),
+        () => this.#soonAgain(target),
       ),
     );
   }

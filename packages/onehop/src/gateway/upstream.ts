@@ -218,8 +218,9 @@ const addressOf = ({ scheme, host, port, socketPath }: TargetConfig): OriginAddr
 /** How names of targets are looked up. */
 export const resolverOptions = (
   config: UpstreamConfig,
-  { lookup }: UpstreamEnvironment,
+  { lookup, wheel }: UpstreamEnvironment,
 ): ResolverOptions => ({
+  report: wheel.report,
   ttlMs: config.dnsRefreshMs,
   ...(lookup === undefined ? {} : { lookup }),
 });
