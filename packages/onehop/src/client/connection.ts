@@ -13,7 +13,7 @@ import { type Exchange, Stage, Upload } from './exchange.ts';
 import { keepAliveTimeoutMs } from './keep-alive.ts';
 import type { Origin } from './origin.ts';
 import { ProxyConnect } from './proxy-connect.ts';
-import { sendRequest, writeChunk, writeLastChunk } from './request-writer.ts';
+import { copiedBodyBytesMax, sendRequest, writeChunk, writeLastChunk } from './request-writer.ts';
 import { Tunnel } from './tunnel.ts';
 
 /**
@@ -51,6 +51,8 @@ export class Connection implements PoolMember<Exchange> {
   /** Exchanges behind the current one; exists only with pipelining. */
   #followers: RingQueue<Exchange> | null = null;
   #corked = false;
+  /** The head was held back for the first piece of the body, and could not be written with it. */
+  #headLost = false;
   #learned = false;
   readonly #dial: Dial;
   /** While and after the connection is made through a proxy. */
@@ -107,12 +109,22 @@ export class Connection implements PoolMember<Exchange> {
     if (exchange === this.current) exchange.armHead();
     else exchange.armTotal();
     if (exchange.upload === Upload.Streaming) {
+      this.#headLost = false;
       this.#askForBody(exchange);
-      // The head was held back so that head and first piece leave together.
-      this.#corked = false;
       if (this.state !== ConnectionState.Open || exchange.connection !== this) return;
-      if (socket.uncork() === WriteStatus.Closed) this.#dieUnsent(exchange);
+      if (this.#corked) this.#releaseHead();
+      // Behind more pieces it may have left with those before the one that failed.
+      if (this.#headLost && exchange.piecesWritten < 2) this.#dieUnsent(exchange);
     }
+  }
+
+  /**
+   * The head was held back so that head and first piece leave together. Whether it left must be known
+   * apart from what follows: a body that fails behind it says nothing of the request being unseen.
+   */
+  #releaseHead(): void {
+    this.#corked = false;
+    if (this.socket!.uncork() === WriteStatus.Closed) this.#headLost = true;
   }
 
   /** Nothing left this machine: any request may be sent again. */
@@ -180,6 +192,11 @@ export class Connection implements PoolMember<Exchange> {
     if (this.state !== ConnectionState.Open) return WriteStatus.Closed;
     if (end <= start)
       return this.socket!.queuedBytes > 0 ? WriteStatus.Queued : WriteStatus.Flushed;
+    // Too long to be gathered with the head, which therefore leaves first in any case.
+    if (this.#corked && end - start > copiedBodyBytesMax) {
+      this.#releaseHead();
+      if (this.#headLost) return WriteStatus.Closed;
+    }
     return exchange.chunked
       ? writeChunk(this.socket!, bytes, start, end, this.#corked)
       : this.socket!.write(bytes, start, end);
@@ -340,6 +357,8 @@ export class Connection implements PoolMember<Exchange> {
       return false;
     }
     exchange.stage = Stage.Head;
+    // RFC 9112 section 9.3: whoever refuses and closes does not want the rest of the body.
+    if (!head.keepAlive && head.status >= 300) exchange.cutUpload();
     exchange.handler.onHead(exchange, head);
     return this.state === ConnectionState.Open;
   }

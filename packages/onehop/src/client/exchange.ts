@@ -27,7 +27,13 @@ export const Stage = {
 export type Stage = (typeof Stage)[keyof typeof Stage];
 
 /** How far the request body is. */
-export const Upload = { Ready: 0, Streaming: 1, Done: 2 } as const;
+export const Upload = {
+  Ready: 0,
+  Streaming: 1,
+  Done: 2,
+  /** The server takes no more of it: what is still written is dropped, and its end means nothing. */
+  Cut: 3,
+} as const;
 export type Upload = (typeof Upload)[keyof typeof Upload];
 
 /**
@@ -181,7 +187,25 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     }
     const status = this.connection.writeBody(this, bytes, start, end);
     if (status !== WriteStatus.Closed) this.#writes++;
+    else if (this.#writes === 0 && (this.request.body as StreamedBody).keepsUnsent === true) {
+      this.uploadBytesLeft += end - start;
+    } else this.cutUpload();
     return status;
+  }
+
+  /** The server takes no more of the body; see {@link cutUpload}. */
+  get uploadCut(): boolean {
+    return this.upload === Upload.Cut;
+  }
+
+  /** Pieces of a streamed body that were written, in all attempts. */
+  get piecesWritten(): number {
+    return this.#writes;
+  }
+
+  /** The server takes no more of the body, whose writer is not to blame for what is missing of it. */
+  cutUpload(): void {
+    if (this.upload === Upload.Streaming) this.upload = Upload.Cut;
   }
 
   /**

@@ -21,7 +21,7 @@ const joinedBodyBytesMax = 4 * 1024;
 const latin1Slice = Buffer.prototype.latin1Slice;
 
 /** Bodies up to this size are copied behind their head; bigger ones leave as a buffer of their own. */
-const copiedBodyBytesMax = 16 * 1024;
+export const copiedBodyBytesMax = 16 * 1024;
 
 /** No fields. */
 export const noFields: FieldBlock = new FieldBlock([]);
@@ -111,7 +111,7 @@ function invalidRequest(origin: Origin): OnehopError {
 /**
  * Writes the head of `exchange`, and the body when it is in memory. For a streamed body the socket is
  * left corked, so that the first piece can leave with the head: the caller uncorks it. `corked`: it
- * is already, and stays so.
+ * is already, and stays so. `Closed`: nothing of it left.
  */
 export function sendRequest(
   socket: Socket<unknown>,
@@ -145,9 +145,17 @@ export function sendRequest(
     joined.set(bytes, head.length);
     return socket.write(joined, 0, joined.length);
   }
-  const status = socket.writeLatin1(head);
-  if (status === WriteStatus.Closed) return status;
-  return socket.write(bytes, 0, bytes.length);
+  return sendBehind(socket, bytes, socket.writeLatin1(head));
+}
+
+/**
+ * Writes a body behind its head, which leaves by itself. `Closed` only where nothing left: once the
+ * head is out the server may act on it, and the connection hears what becomes of the exchange.
+ */
+function sendBehind(socket: Socket<unknown>, body: Uint8Array, head: WriteStatus): WriteStatus {
+  if (head === WriteStatus.Closed) return head;
+  const status = socket.write(body, 0, body.length);
+  return status === WriteStatus.Closed ? head : status;
 }
 
 /** The socket copies the head while it is corked, so that the next request may fill it anew. */
@@ -169,6 +177,9 @@ function sendPrepared(
   if (status === WriteStatus.Closed) return status;
   if (body !== null) {
     const inMemory = body as Uint8Array;
+    if (!corked && inMemory.length > copiedBodyBytesMax) {
+      return sendBehind(socket, inMemory, socket.uncork());
+    }
     socket.write(inMemory, 0, inMemory.length);
   }
   return corked ? status : socket.uncork();

@@ -10,7 +10,7 @@ import type { TunnelHandler } from '../server/index.ts';
 import { unknownLength } from '../server/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import { leaveMember, moveFromBusy, retryOrFail, verdictOf } from './attempt.ts';
-import { EventStream, type GatewayExchange, timerKind } from './exchange.ts';
+import { EventStream, type GatewayExchange, noPieces, timerKind } from './exchange.ts';
 import { failInternal } from './fault.ts';
 import {
   interimFields,
@@ -69,6 +69,7 @@ export const relayHandler: ExchangeHandler = {
     exchange.forgetBody();
     exchange.upstreamStatus = head.status;
     sendHead(exchange, upstream, head);
+    if (upstream.uploadCut) dropUpload(exchange);
     if (!isEventStream(head, exchange.route!.response)) return;
     // A comment or an error event would break a length and a coded body.
     const mayInsert = head.contentLength < 0 && !head.has(KnownField.ContentEncoding);
@@ -197,6 +198,14 @@ export const relayHandler: ExchangeHandler = {
     if (end > start) exchange.downstream.write(bytes, start, end);
   },
 };
+
+/** The upstream wants no more of the body: the caller, which may send it all before it reads, is not held up. */
+function dropUpload(exchange: GatewayExchange): void {
+  exchange.uploadClosed = true;
+  exchange.pieces = noPieces;
+  exchange.pieceBytes = 0;
+  exchange.downstream.resume();
+}
 
 /** Tells of a read that brought a piece of an event stream. */
 function observeRead(exchange: GatewayExchange, stream: EventStream): void {

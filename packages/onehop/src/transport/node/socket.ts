@@ -70,6 +70,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   /** Wraps the plain socket when TLS is to begin. */
   readonly #secure: ((plain: NetSocket) => TLSSocket) | null;
   readonly #direct: boolean;
+  /** Made by `connect`: an answer may come from a peer that takes no more. */
+  readonly #dialed: boolean;
   /** Reads land here, from `#intoAt` on, instead of in the shared buffer; see `readInto`. */
   #into: Uint8Array | null = null;
   #intoAt = 0;
@@ -93,6 +95,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   #pendingWrites = 0;
   #remoteAddress = '';
   #error: unknown = null;
+  /** A write failed, and what the peer said before is still to be read; see {@link #fail}. */
+  #writeError: NodeJS.ErrnoException | null = null;
   #onWritten: ((error?: Error | null) => void) | null = null;
 
   constructor(
@@ -113,6 +117,7 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     this.#tls = tls;
     this.#direct = direct;
     this.#secure = secure;
+    this.#dialed = net.pending;
     this.#watch(net);
   }
 
@@ -320,7 +325,10 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
       return;
     }
     this.#endHeld = false;
-    this.#handlers.end(this);
+    const error = this.#writeError;
+    // EPIPE: there was a FIN. A reset without one may have cut short what was said.
+    if (error === null || error.code === 'EPIPE') this.#handlers.end(this);
+    if (error !== null && !this.#destroyed) this.#net.destroy(error);
   }
 
   onHeldEnd(): void {
@@ -444,10 +452,18 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     return true;
   }
 
+  /**
+   * A write failed. What a server said before it closed may be here unread: it is read first, and its
+   * end, or the error of a read, then ends the socket.
+   */
   #fail(status: number): void {
     this.#shut = true;
     const name = getSystemErrorName(status);
-    this.#net.destroy(Object.assign(new Error(`write ${name}`), { code: name, syscall: 'write' }));
+    const error = Object.assign(new Error(`write ${name}`), { code: name, syscall: 'write' });
+    const isGone = name === 'EPIPE' || name === 'ECONNRESET';
+    if (isGone && this.#dialed && (this.#endHeld || !this.#net.readableEnded)) {
+      this.#writeError ??= error;
+    } else this.#net.destroy(error);
   }
 
   #onFlushed(): void {
