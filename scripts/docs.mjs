@@ -69,6 +69,7 @@ const LIMIT_KEYS = {
   lingerTimeoutMs: 'limits.lingerTime',
   connectTimeoutMs: 'upstreams.<name>.timeouts.connect',
   headTimeoutMs: 'upstreams.<name>.timeouts.head',
+  expectTimeoutMs: 'upstreams.<name>.expectWait',
   firstByteTimeoutMs: 'upstreams.<name>.timeouts.firstByte',
   idleTimeoutMs: 'upstreams.<name>.timeouts.idle',
   totalTimeoutMs: 'upstreams.<name>.timeouts.total',

@@ -67,6 +67,7 @@ function writeHead(origin: Origin, request: DispatchRequest): string | OnehopErr
   if (prefix !== '' && origin.proxy!.authorization !== null) {
     writer.field('proxy-authorization', origin.proxy!.authorization);
   }
+  if (request.expectContinue === true) writer.field('expect', '100-continue');
   let connection: ConnectionField = ConnectionField.KeepAlive;
   if (request.upgrade !== undefined) {
     writer.upgrade(request.upgrade);

@@ -99,6 +99,11 @@ export interface DispatchRequest {
   readonly timeouts?: Timeouts | undefined;
   /** Value of the Upgrade field; the core adds `Connection: upgrade`. */
   readonly upgrade?: string | undefined;
+  /**
+   * Adds `Expect: 100-continue`. `onInterim` hears of the server's 100; when the body is written is the
+   * handler's business all the same.
+   */
+  readonly expectContinue?: boolean | undefined;
   /** Ask the server to close the connection after the response. */
   readonly close?: boolean | undefined;
   /** Requests with the same one differ in {@link slot} only: their head is made once. */

@@ -81,6 +81,11 @@ export const lingerTimeoutMs = 1000;
 export const connectTimeoutMs = 5000;
 /** Request sent to response head; inference may think long. Breach: HEAD_TIMEOUT, 504. */
 export const headTimeoutMs = 600_000;
+/**
+ * Head with `Expect: 100-continue` sent to 100 or a final response; then the body is sent all the same,
+ * for many servers ignore the field. The time that common clients wait themselves.
+ */
+export const expectTimeoutMs = 1000;
 /** Response head to first body byte. Breach: FIRST_BYTE_TIMEOUT, 504. */
 export const firstByteTimeoutMs = 600_000;
 /** Between two body chunks of a response. Breach: IDLE_TIMEOUT. */

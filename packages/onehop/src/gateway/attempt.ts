@@ -6,6 +6,7 @@ import { decideRetry, isIdempotent, type Exchange as UpstreamExchange } from '..
 import { OnehopError } from '../core/index.ts';
 import { triedBit } from './balancing/balancer.ts';
 import { type GatewayExchange, Retrying, timerKind } from './exchange.ts';
+import { armExpectation, beginUpload } from './expectation.ts';
 import { failExchange } from './refusal.ts';
 import { relayHandler } from './relay.ts';
 import { retryDenied } from './retry-denied.ts';
@@ -38,8 +39,9 @@ export function dispatch(exchange: GatewayExchange): void {
   if (!table.upstream.config.preserveHost) exchange.host = undefined;
   if ((exchange.attempts > 1 || exchange.queuedMs > 0) && !limitTotal(exchange)) return;
   const { plan } = exchange;
-  exchange.kept = plan === null ? null : plan.keptFor(member.index);
+  exchange.kept = plan === null || exchange.expectContinue ? null : plan.keptFor(member.index);
   exchange.upstreamExchange = null;
+  armExpectation(exchange);
   const upstreamExchange = member.origin.dispatch(
     exchange,
     relayHandler,
@@ -222,6 +224,22 @@ export function moveFromBusy(exchange: GatewayExchange, busy: UpstreamExchange):
   });
   sendAgain(exchange, next, error, true);
   return true;
+}
+
+/**
+ * The member does not know `Expect` and says so (417): the same request again without it, which RFC 9110
+ * section 10.1.1 allows, for nothing of the body was sent. The caller is asked for it now.
+ */
+export function sendUnexpecting(exchange: GatewayExchange, refused: UpstreamExchange): void {
+  const { member } = exchange;
+  refused.context = null;
+  refused.abort();
+  exchange.headMs = 0;
+  leaveMember(exchange, null);
+  exchange.member = member;
+  exchange.freeAttempts++;
+  beginUpload(exchange);
+  dispatch(exchange);
 }
 
 function mayRetry(

@@ -30,13 +30,18 @@ export const BodyPlan = {
   Stream: 2,
   /** Kept until `model` is found, then Collect or Stream. */
   Scan: 3,
+  /** Not asked for yet: the upstream has the head only. Then Collect or Stream; see expectation.ts. */
+  Expect: 4,
 } as const;
 export type BodyPlan = (typeof BodyPlan)[keyof typeof BodyPlan];
+
+/** Bodies up to this size are kept whole before they are sent on, so that they can be sent again. */
+export const collectBytesMax = 64 * 1024;
 
 /** Stands for a body in memory that was sent and will not be again: not null, and not to be sent. */
 const sentBody: RequestBody = { length: null };
 
-export const timerKind = { queue: 0, tail: 1, keepAlive: 2, retry: 3 } as const;
+export const timerKind = { queue: 0, tail: 1, keepAlive: 2, retry: 3, expect: 4 } as const;
 
 /** What is known of attempts that failed and were made again. */
 export class Retrying {
@@ -218,6 +223,11 @@ export class GatewayExchange implements DispatchRequest, DeadlineOwner {
   get fields(): FieldBlock {
     const own = this.route!.request?.ownNames?.has('x-request-id') === true;
     return FieldBlock.ofChecked(own ? this.fieldsText : this.fieldsText + this.idLine);
+  }
+
+  /** The head is sent ahead of its body. */
+  get expectContinue(): boolean {
+    return this.bodyPlan === BodyPlan.Expect;
   }
 
   /** What differs between requests of the same plan. */

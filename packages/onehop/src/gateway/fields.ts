@@ -23,7 +23,7 @@ const marksOf = (...ids: number[]): Uint8Array => {
   return marks;
 };
 
-/** Written anew or answered here: Expect is answered by the server half. */
+/** Written anew or answered here. */
 const REQUEST_DROP = marksOf(
   KnownField.Host,
   KnownField.ContentLength,

@@ -13,6 +13,7 @@ import { checkConfig } from './config/load.ts';
 import type { GatewayConfig, GatewayConfigInput } from './config/schema.ts';
 import { errorBody, errorFacts } from './error-body.ts';
 import { type GatewayExchange, timerKind } from './exchange.ts';
+import { beginUpload } from './expectation.ts';
 import { failInternal } from './fault.ts';
 import { HealthChecker } from './health.ts';
 import { type GatewayObserver, GuardedObserver, silentObserver } from './observer.ts';
@@ -104,6 +105,8 @@ export class Gateway {
       transport: this.transport,
       wheel: this.wheel,
       allowHalfOpen: 'probe',
+      // Often the upstream's to send: see expectation.ts.
+      autoContinue: false,
       handler: {
         // What throws in here is answered in the caller's dialect; the server's own 500 has none.
         onRequest: (downstream) => {
@@ -280,6 +283,7 @@ export class Gateway {
         new OnehopError('QUEUE_TIMEOUT', 'no place came free in time', { phase: 'queue' }),
       );
     } else if (kind === timerKind.retry) onRetryTimer(exchange);
+    else if (kind === timerKind.expect) beginUpload(exchange);
     else onStreamTimer(exchange, kind);
   }
 

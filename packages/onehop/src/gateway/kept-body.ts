@@ -135,6 +135,14 @@ export class KeptBody {
     return taken;
   }
 
+  /** Puts back what {@link shift} took, as a copy: it may be of memory that was only lent. */
+  unshift(bytes: Uint8Array): void {
+    const own = copyOf(bytes, 0, bytes.length);
+    this.#blocks.unshift({ bytes: own, start: 0, end: own.length, lent: false, freed: false });
+    this.bytes += own.length;
+    this.#hold(own.length);
+  }
+
   /** All of it as one array; nothing is left in here. */
   join(): Uint8Array {
     const parts = this.#blocks.map(({ bytes, start, end }) => bytes.subarray(start, end));
@@ -166,6 +174,11 @@ export function sendPieces(exchange: GatewayExchange, upstream: UpstreamExchange
     const status = upstream.write(block, 0, block.length);
     if (status === WriteStatus.Queued) return false;
     if (status === WriteStatus.Closed) {
+      if (upstream.bodyReplayable) {
+        // Nothing of it was taken: another attempt may begin with it.
+        pieces.unshift(block);
+        return false;
+      }
       exchange.uploadClosed = true;
       pieces.drop();
     }

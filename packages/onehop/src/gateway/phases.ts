@@ -14,14 +14,14 @@ import type { Exchange as DownstreamExchange } from '../server/index.ts';
 import { admit, admitWaiting } from './admission.ts';
 import { leaveMember } from './attempt.ts';
 import { hashText } from './balancing/hash.ts';
-import { BodyPlan, GatewayExchange } from './exchange.ts';
+import { BodyPlan, collectBytesMax, GatewayExchange } from './exchange.ts';
+import { offersHead } from './expectation.ts';
 import { plainAddress, requestFields } from './fields.ts';
 import type { Gateway } from './gateway.ts';
 import { idFor, keepPlan, usePlan } from './head-plan.ts';
 import { view } from './head-view.ts';
 import { dropPieces } from './kept-body.ts';
 import { failExchange, refuse } from './refusal.ts';
-import { collectBytesMax } from './request-body.ts';
 import { JsonScanner } from './routing/json-scanner.ts';
 import { type NormalisedPath, normalisePath, PathProblem } from './routing/path.ts';
 import { pathParam, type Route, RouteMiss } from './routing/router.ts';
@@ -110,6 +110,8 @@ function route(exchange: GatewayExchange, head: RequestHead): void {
     if (!limitBody(exchange, head, exchange.tables.bodyBytesMax)) return;
     exchange.scanner = new JsonScanner();
     exchange.bodyPlan = BodyPlan.Scan;
+    // Which upstream to ask is known from the body only.
+    exchange.downstream.sendContinue();
     return;
   }
   missRoute(exchange, found);
@@ -177,11 +179,14 @@ function planBody(exchange: GatewayExchange, head: RequestHead): void {
     return;
   }
   if (!limitBody(exchange, head, exchange.route!.bodyBytesMax)) return;
+  const length = head.framing === Framing.Length ? head.contentLength : null;
+  if (offersHead(exchange, length)) {
+    admit(exchange, exchange.startMs);
+    return;
+  }
   const collect = isCollected(head);
   exchange.bodyPlan = collect ? BodyPlan.Collect : BodyPlan.Stream;
-  exchange.body = collect
-    ? null
-    : { length: head.framing === Framing.Length ? head.contentLength : null };
+  exchange.body = collect ? null : { length, keepsUnsent: true };
   // A streamed body is dispatched with its first bytes: head and they leave in one write.
 }
 

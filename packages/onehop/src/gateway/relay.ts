@@ -9,8 +9,9 @@ import { HeadWriter, KnownField, type ResponseHead } from '../http1/index.ts';
 import type { TunnelHandler } from '../server/index.ts';
 import { unknownLength } from '../server/index.ts';
 import { WriteStatus } from '../transport/index.ts';
-import { leaveMember, moveFromBusy, retryOrFail, verdictOf } from './attempt.ts';
-import { EventStream, type GatewayExchange, noPieces, timerKind } from './exchange.ts';
+import { leaveMember, moveFromBusy, retryOrFail, sendUnexpecting, verdictOf } from './attempt.ts';
+import { BodyPlan, EventStream, type GatewayExchange, timerKind } from './exchange.ts';
+import { beginUpload, refuseUpload, sendCollected } from './expectation.ts';
 import { failInternal } from './fault.ts';
 import {
   interimFields,
@@ -19,7 +20,7 @@ import {
   responseFields,
   trailerFields,
 } from './fields.ts';
-import { sendPieces } from './kept-body.ts';
+import { dropPieces, sendPieces } from './kept-body.ts';
 import { failExchange } from './refusal.ts';
 
 const writer = new HeadWriter();
@@ -39,6 +40,10 @@ const stateOf = (upstream: UpstreamExchange): GatewayExchange => {
 export const relayHandler: ExchangeHandler = {
   onDrain(upstream) {
     const exchange = stateOf(upstream);
+    if (exchange.bodyPlan !== BodyPlan.Stream) {
+      if (exchange.bodyPlan === BodyPlan.Collect) sendCollected(exchange, upstream);
+      return;
+    }
     if (exchange.pieceBytes > 0 && !sendPieces(exchange, upstream)) return;
     if (exchange.requestEnded) upstream.endBody(exchange.trailers);
     else exchange.downstream.resume();
@@ -46,8 +51,11 @@ export const relayHandler: ExchangeHandler = {
 
   onInterim(upstream, head) {
     const exchange = stateOf(upstream);
-    // 100 is between the upstream and us: the caller has had its own.
-    if (head.status === 100) return;
+    if (head.status === 100) {
+      // It is between the upstream and us, unless the caller waits for it.
+      beginUpload(exchange);
+      return;
+    }
     const fields = interimFields(head, exchange.route!.response);
     exchange.downstream.sendInterim(head.status, fields);
   },
@@ -64,6 +72,13 @@ export const relayHandler: ExchangeHandler = {
       moveFromBusy(exchange, upstream)
     ) {
       return;
+    }
+    if (exchange.bodyPlan === BodyPlan.Expect) {
+      if (head.status === 417) {
+        sendUnexpecting(exchange, upstream);
+        return;
+      }
+      refuseUpload(exchange, upstream);
     }
     exchange.committed = true;
     exchange.forgetBody();
@@ -202,8 +217,7 @@ export const relayHandler: ExchangeHandler = {
 /** The upstream wants no more of the body: the caller, which may send it all before it reads, is not held up. */
 function dropUpload(exchange: GatewayExchange): void {
   exchange.uploadClosed = true;
-  exchange.pieces = noPieces;
-  exchange.pieceBytes = 0;
+  if (exchange.pieces !== null) dropPieces(exchange);
   exchange.downstream.resume();
 }
 

@@ -7,16 +7,14 @@ import { OnehopError } from '../core/index.ts';
 import { Framing, type RequestHead } from '../http1/index.ts';
 import { WriteStatus } from '../transport/index.ts';
 import { admit } from './admission.ts';
-import { BodyPlan, type GatewayExchange } from './exchange.ts';
+import { BodyPlan, collectBytesMax, type GatewayExchange } from './exchange.ts';
+import { beginUpload, sendCollected } from './expectation.ts';
 import { trailerFields } from './fields.ts';
 import { view } from './head-view.ts';
 import { dropPieces, KeptBody } from './kept-body.ts';
 import { isCollected, limitBody, missRoute, takeRoute } from './phases.ts';
 import { failExchange, refuse, refuseBusy } from './refusal.ts';
 import { ScanState } from './routing/json-scanner.ts';
-
-/** Bodies up to this size are kept whole before they are sent on, so that they can be sent again. */
-export const collectBytesMax = 64 * 1024;
 
 const noBody = new Uint8Array(0);
 
@@ -37,7 +35,8 @@ export function onRequestBody(
     case BodyPlan.Stream: {
       if (exchange.scanner !== null && !hasOneModel(exchange, bytes, start, end)) return;
       const upstream = exchange.upstreamExchange;
-      if (upstream === null || exchange.pieceBytes > 0) {
+      // A head that is offered ahead may still wait for its connection.
+      if (upstream === null || exchange.pieceBytes > 0 || !upstream.sent) {
         exchange.pieces ??= new KeptBody();
         exchange.pieces.lend(bytes, start, end);
         if (upstream === null && !exchange.admitted && !exchange.queued) admit(exchange);
@@ -47,6 +46,11 @@ export function onRequestBody(
       relayUpload(exchange, upstream, bytes, start, end);
       return;
     }
+    case BodyPlan.Expect:
+      // The caller does not wait to be asked.
+      beginUpload(exchange);
+      onRequestBody(exchange, bytes, start, end);
+      return;
     default:
       return;
   }
@@ -55,14 +59,17 @@ export function onRequestBody(
 /** Mostly all of it comes at once. */
 function collect(exchange: GatewayExchange, bytes: Uint8Array, start: number, end: number): void {
   if (exchange.pieces === null) {
-    const first = exchange.body as Uint8Array | null;
+    const first = exchange.body;
     if (first === null) {
       exchange.body = Uint8Array.prototype.slice.call(bytes, start, end);
       return;
     }
     exchange.pieces = new KeptBody();
-    exchange.pieces.add(first, 0, first.length);
-    exchange.body = null;
+    // Else its head went ahead, and what stands for it there is no part of it.
+    if (first instanceof Uint8Array) {
+      exchange.pieces.add(first, 0, first.length);
+      exchange.body = null;
+    }
   }
   exchange.pieces.add(bytes, start, end);
 }
@@ -85,17 +92,30 @@ function relayUpload(
   if (exchange.uploadClosed) return;
   const status = upstream.write(bytes, start, end);
   if (status === WriteStatus.Queued) exchange.downstream.pause();
-  else if (status === WriteStatus.Closed) exchange.uploadClosed = true;
+  else if (status === WriteStatus.Closed) {
+    // As long as nothing of it was taken, another attempt may begin with it.
+    if (upstream.bodyReplayable) {
+      exchange.pieces ??= new KeptBody();
+      exchange.pieces.add(bytes, start, end);
+      exchange.downstream.pause();
+    } else exchange.uploadClosed = true;
+  }
 }
 
 /** The request is complete. */
 export function onRequestEnd(exchange: GatewayExchange): void {
   exchange.requestEnded = true;
+  beginUpload(exchange);
   switch (exchange.bodyPlan) {
     case BodyPlan.Collect:
+      if (exchange.pieces !== null) exchange.body = exchange.pieces.join();
+      else if (!(exchange.body instanceof Uint8Array)) exchange.body = noBody;
+      if (exchange.admitted || exchange.queued) {
+        // Its head went ahead, or is about to.
+        if (exchange.upstreamExchange !== null) sendCollected(exchange, exchange.upstreamExchange);
+        return;
+      }
       exchange.bodyEndMs = exchange.gateway.nowMs();
-      if (exchange.pieces === null) exchange.body ??= noBody;
-      else exchange.body = exchange.pieces.join();
       admit(exchange);
       return;
     case BodyPlan.Scan:
@@ -112,7 +132,7 @@ export function onRequestEnd(exchange: GatewayExchange): void {
       if (exchange.upstreamExchange === null) {
         keepTrailers(exchange);
         if (!exchange.admitted && !exchange.queued) admit(exchange);
-      } else if (exchange.pieceBytes === 0) {
+      } else if (exchange.pieceBytes === 0 && exchange.upstreamExchange.sent) {
         exchange.upstreamExchange.endBody(requestTrailers(exchange));
       } else keepTrailers(exchange);
       return;

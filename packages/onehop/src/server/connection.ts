@@ -280,8 +280,11 @@ export class Connection<State> implements DeadlineOwner {
     this.closeAfter = !head.keepAlive;
     const exchange = new Exchange<State>(this, head);
     this.exchange = exchange;
-    if (head.framing !== Framing.None) this.armBody();
-    else if (more && !this.corked) {
+    if (head.framing !== Framing.None) {
+      this.armBody();
+      // It does not wait: the body is here.
+      if (more) exchange.continueNeeded = false;
+    } else if (more && !this.corked) {
       // Another request is behind this one: their answers leave in one write.
       this.corked = true;
       this.socket!.cork();
@@ -289,14 +292,18 @@ export class Connection<State> implements DeadlineOwner {
     this.server.handler.onRequest(exchange);
     exchange.headReadable = false;
     if (
-      head.expectContinue &&
-      !more &&
+      exchange.continueNeeded &&
       this.server.autoContinue &&
       this.exchange === exchange &&
       !exchange.responseStarted
     ) {
       exchange.sendContinue();
     }
+  }
+
+  /** The caller was asked for its body: its time begins now. */
+  bodyAsked(): void {
+    if (this.phase === Phase.Body && !this.bodyPaused) this.armBody();
   }
 
   private armBody(): void {
@@ -813,6 +820,11 @@ export class Connection<State> implements DeadlineOwner {
         );
         break;
       case Phase.Body:
+        if (this.exchange?.continueNeeded === true) {
+          // It waits for us.
+          this.armBody();
+          break;
+        }
         this.fail(
           408,
           new OnehopError('REQUEST_TIMEOUT', 'the request body stopped', { phase: 'request' }),

@@ -165,7 +165,10 @@ export class Exchange<State> {
     if (!(status >= 100 && status <= 199) || status === 101 || !Number.isInteger(status)) {
       throw new OnehopError('ARGUMENT_INVALID', `${status} is no interim status`);
     }
-    if (status === 100) this.continueNeeded = false;
+    if (status === 100 && this.continueNeeded) {
+      this.continueNeeded = false;
+      this.connection.bodyAsked();
+    }
     if (this.versionMinor === 0) return WriteStatus.Flushed;
     return this.connection.writeLatin1(`${statusLine(status)}${fields.text}\r\n`);
   }

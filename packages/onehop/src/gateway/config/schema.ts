@@ -28,6 +28,7 @@ const {
   connectionsPerAddressMax,
   connectionsPerOriginMax,
   connectTimeoutMs,
+  expectTimeoutMs,
   firstByteTimeoutMs,
   firstRequestTimeoutMs,
   headBytesMax,
@@ -293,6 +294,15 @@ const upstream = z
       .max(64)
       .default(1)
       .describe('requests in flight per connection; 1 is off'),
+    expect: z
+      .enum(['forward', 'answer'])
+      .default('forward')
+      .describe(
+        'who answers Expect: 100-continue, the target or the gateway; forward: a refusal costs no upload',
+      ),
+    expectWait: duration
+      .default(expectTimeoutMs)
+      .describe('a target that has not answered the expectation by then is sent the body'),
     preserveHost: z
       .boolean()
       .default(true)
@@ -308,8 +318,9 @@ const upstream = z
       .transform((given) => ({ ...given, material: noMaterial() }))
       .optional(),
   })
-  .transform(({ slowStart, dnsRefresh, timeouts: given, ...rest }) => ({
+  .transform(({ slowStart, dnsRefresh, expectWait, timeouts: given, ...rest }) => ({
     ...rest,
+    expectWaitMs: expectWait,
     slowStartMs: slowStart,
     dnsRefreshMs: dnsRefresh,
     timeouts: { ...defaultTimeouts, ...withoutUndefined(given) },
