@@ -11,6 +11,7 @@ export {
 export { Chunk, ChunkedDecoder } from './chunked-decoder.ts';
 export { FieldBlock } from './field-block.ts';
 export { isFieldValue, isTarget, isToken } from './field-text.ts';
+export { type ForeignHello, foreignHello } from './foreign-hello.ts';
 export { Connection, HeadWriter, writeInto } from './head-writer.ts';
 export {
   equalsLower,

@@ -2,7 +2,9 @@ import { Deadline, type DeadlineOwner, OnehopError } from '../core/index.ts';
 import {
   errorReplyOfStatus,
   errorReplyStatus,
+  type ForeignHello,
   Framing,
+  foreignHello,
   parseErrorReason,
   Read,
   RequestParser,
@@ -229,7 +231,7 @@ export class Connection<State> implements DeadlineOwner {
         if (read === Read.Head) this.onHead(at < end);
         else if (read === Read.Body) this.onBody(bytes);
         else if (read === Read.End) this.onRequestEnd();
-        else if (read === Read.Error) this.failParse(parser.errorCode);
+        else if (read === Read.Error) this.failParse(parser.errorCode, bytes);
         else {
           this.onPartial();
           break;
@@ -691,12 +693,24 @@ export class Connection<State> implements DeadlineOwner {
 
   // ---- Failing and closing ------------------------------------------------------------------
 
-  private failParse(code: number): void {
-    const error = new OnehopError(requestErrorCode(code), parseErrorReason(code), {
-      phase: 'request',
-    });
-    if (this.phase === Phase.Draining) this.closeGracefully();
-    else this.fail(errorReplyStatus(code), error);
+  /** `bytes`: the read that the parser refused. */
+  private failParse(code: number, bytes: Uint8Array = noBytes): void {
+    if (this.phase === Phase.Draining) {
+      this.closeGracefully();
+      return;
+    }
+    const foreign = this.requests === 0 ? this.foreignHello(code, bytes) : null;
+    const error = new OnehopError(
+      requestErrorCode(code),
+      foreign === null ? parseErrorReason(code) : foreign.reason,
+      { phase: 'request' },
+    );
+    this.fail(errorReplyStatus(code), error, foreign === null ? null : foreign.reply);
+  }
+
+  private foreignHello(code: number, bytes: Uint8Array): ForeignHello | null {
+    const { parser } = this;
+    return foreignHello(code, parser.head, parser.requestLine(), bytes, parser.position);
   }
 
   private failInternal(): void {
@@ -705,7 +719,7 @@ export class Connection<State> implements DeadlineOwner {
   }
 
   /** Ends the exchange badly; answers with a prepared reply when nothing was sent for it yet. */
-  private fail(status: number, error: OnehopError): void {
+  private fail(status: number, error: OnehopError, ownReply: Uint8Array | null = null): void {
     const exchange = this.exchange;
     const answered = exchange?.responseStarted ?? false;
     this.server.counters.protocolErrors++;
@@ -723,7 +737,7 @@ export class Connection<State> implements DeadlineOwner {
       else this.destroy(false);
       return;
     }
-    const reply = errorReplyOfStatus(status);
+    const reply = ownReply ?? errorReplyOfStatus(status);
     this.write(reply, 0, reply.length);
     this.closeGracefully();
   }
