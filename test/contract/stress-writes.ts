@@ -44,6 +44,9 @@ export class Writer extends End {
   pace: Pace = 'fast';
   /** Having received so many bytes it does something rude. */
   rudeAtBytes = Number.POSITIVE_INFINITY;
+  /** The same, having written so many pieces. */
+  rudeAfterPieces = Number.POSITIVE_INFINITY;
+  #pieces = 0;
   receivedBytes = 0;
   peerEnded = false;
   #finished = false;
@@ -113,6 +116,11 @@ export class Writer extends End {
   act(): void {
     const { random } = this;
     while (!this.closed && !this.#finished) {
+      if (this.#pieces++ >= this.rudeAfterPieces) {
+        this.#finished = true;
+        this.beRude();
+        return;
+      }
       const size = this.plan.shift();
       if (size === undefined) {
         this.#finished = true;

@@ -1,6 +1,8 @@
 // One process of transport-stress.test.ts: node --expose-gc transport-stress-child.js SCENARIO SEED
 import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import { stressInto } from './stress-into.ts';
+import { stressRelay } from './stress-relay.ts';
 import { isLentUntouched, must } from './stress-rig.ts';
 import {
   type Apart,
@@ -20,10 +22,12 @@ async function apart(count: number): Promise<void> {
   await stressConnecting(given, worker);
 }
 
-const scenarios: Record<string, () => Promise<void>> = {
+const scenarios: Record<string, () => Promise<unknown>> = {
   writes: () => stressWrites(seed, 400),
   huge: () => stressHuge(seed),
   apart: () => apart(400),
+  into: () => stressInto(seed, 200),
+  relay: () => stressRelay(seed, 150),
 };
 
 async function main(): Promise<void> {

@@ -41,6 +41,8 @@ const scenarios: Record<string, string> = {
   writes: 'pieces of every size, in every order, written from everywhere',
   apart: 'the same with a reader in another thread, which reads within the call that writes',
   huge: 'a piece of 100 MB',
+  into: 'reads straight into buffers of every length, asked for at any time',
+  relay: 'borrowed and kept bytes that are passed on, joined and given back',
 };
 
 for (const [scenario, what] of Object.entries(scenarios)) {

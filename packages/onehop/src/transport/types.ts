@@ -65,8 +65,9 @@ export interface Socket<State> {
   /**
    * Asks that `bytes` be filled from `start` to its end by what is read next, without a copy: `data`
    * is then given views of it. It begins behind the reads under way, so some of what comes may still
-   * lie elsewhere: the caller copies that to where it belongs and asks again for what is left. Ends
-   * when `bytes` is full. False where the runtime cannot; then nothing changes.
+   * lie elsewhere: the caller copies that to where it belongs and asks again, within that `data`, for
+   * what is left. Ends when `bytes` is full, and when something came that lies elsewhere and nobody
+   * asked again. False where the runtime cannot; then nothing changes.
    *
    * Until they are full or the socket is closed, the kernel may write to `bytes` at any time: nobody
    * who could transfer their buffer to another owner may be given them or a view of them.

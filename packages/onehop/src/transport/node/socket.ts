@@ -75,6 +75,8 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   /** Reads land here, from `#intoAt` on, instead of in the shared buffer; see `readInto`. */
   #into: Uint8Array | null = null;
   #intoAt = 0;
+  /** The runtime was told of `#into`, and the next read fills it from `#intoAt` on. */
+  #isPlaced = false;
   /** What the runtime was last told to read into; null before the first time. */
   #readTarget: Uint8Array | null = null;
   /** A read was told, and the runtime has not asked yet where the next one is to go. */
@@ -204,6 +206,7 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     if (this.#readTarget === null || hasOwnBuffers) return false;
     this.#into = start < bytes.length ? bytes : null;
     this.#intoAt = start;
+    this.#isPlaced = false;
     return true;
   }
 
@@ -284,9 +287,10 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
   /** `target` was filled with so many bytes. */
   onRead(target: Uint8Array, bytesRead: number): void {
     this.#isBehindRead = true;
-    if (target === this.#readTarget && target !== sharedReadBuffer) {
-      this.#intoAt += bytesRead;
-      if (this.#into !== null && this.#intoAt >= this.#into.length) this.#into = null;
+    if (this.#into !== null) {
+      if (this.#isPlaced) this.#intoAt += bytesRead;
+      // What came lies elsewhere; it is asked again within the call, or not at all.
+      if (!this.#isPlaced || this.#intoAt >= this.#into.length) this.#into = null;
     }
     this.onBytes(target.subarray(0, bytesRead));
   }
@@ -305,9 +309,11 @@ export class NodeSocket<State> implements Socket<State>, WriteWaiter {
     // Bytes that were transferred away have no length any more, and a read of nothing fails.
     if (into !== null && this.#intoAt < into.length) {
       this.#readTarget = into.subarray(this.#intoAt);
+      this.#isPlaced = true;
       return this.#readTarget;
     }
     this.#into = null;
+    this.#isPlaced = false;
     const before = this.#readTarget;
     this.#readTarget = hasOwnBuffers && before !== null ? before : readBuffer();
     return isBehindRead && this.#readTarget === before ? null : this.#readTarget;

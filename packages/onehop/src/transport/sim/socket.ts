@@ -257,6 +257,8 @@ export class SimSocket<State> implements Socket<State> {
       this.#deliverInto(pipe, this.#into, length);
       return;
     }
+    // What comes lies elsewhere: asked again within the call, or not at all.
+    this.#into = null;
     const bytes = pipe.take(length);
     const outer = lentBytes;
     lentBytes = bytes;
