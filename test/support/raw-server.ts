@@ -82,9 +82,14 @@ export class RawServer {
     return this.peers.filter((peer) => !peer.closed).length;
   }
 
-  async listen(transport: Transport, path?: string): Promise<void> {
+  /** Where `at` says nothing, on a free port of 127.0.0.1. */
+  async listen(
+    transport: Transport,
+    path?: string,
+    at: { host?: string; port?: number } = {},
+  ): Promise<void> {
     this.#listener = await transport.listen<RawPeer>(
-      path === undefined ? {} : { path },
+      path === undefined ? at : { path },
       {
         open: (socket) => {
           socket.state.socket = socket;

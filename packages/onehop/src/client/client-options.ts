@@ -16,6 +16,7 @@ const NUMBERS = [
   'pipelining',
   'connectionIdleMaxMs',
   'connectionAgeMaxMs',
+  'dnsRefreshMs',
   'queueLengthMax',
 ] as const;
 

@@ -32,6 +32,10 @@ export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionSt
 export class Connection implements PoolMember<Exchange> {
   readonly origin: Origin;
   state: ConnectionState = ConnectionState.Dialing;
+  /** The address it goes to; null before it is decided, and for a Unix socket. */
+  address: string | null = null;
+  /** That is no address of its origin any more: what it has is its last. */
+  leaving = false;
   socket: Socket<Connection> | null = null;
   /** The exchange whose response is being read or awaited. */
   current: Exchange | null = null;
@@ -71,12 +75,27 @@ export class Connection implements PoolMember<Exchange> {
 
   /** The idle guard: see `PoolOwner.isReusable`. */
   get reusable(): boolean {
-    return this.state === ConnectionState.Open && !this.last;
+    return this.state === ConnectionState.Open && !this.last && !this.leaving;
   }
 
   /** Another request may be sent behind those under way. */
   get shareable(): boolean {
     return this.reusable && this.current?.shareable === true;
+  }
+
+  /**
+   * The origin is at other addresses now: one that is dialled goes to them; an open one to none of
+   * `wanted` takes no further exchange and closes when those it has are over.
+   */
+  follow(addresses: readonly string[], wanted: readonly string[]): void {
+    if (this.state === ConnectionState.Dialing) this.#dial.redirect(addresses, wanted);
+    else if (this.address !== null) this.leaving = !wanted.includes(this.address);
+  }
+
+  /** The dial begins anew: whatever a proxy had been asked is forgotten with its socket. */
+  startAgain(): void {
+    this.address = null;
+    this.#proxyConnect = null;
   }
 
   // Requests.

@@ -15,11 +15,14 @@ export const connectionAttemptDelayMs = 250;
 export class Dial implements DeadlineOwner {
   readonly #connection: Connection;
   readonly #sockets: Socket<Connection>[] = [];
+  /** Where each of them goes. */
+  readonly #targets: string[] = [];
   readonly #connectDeadline: Deadline;
   readonly #staggerDeadline: Deadline;
   readonly #connectTimeoutMs: number;
   #addresses: readonly string[] = [];
   #next = 0;
+  #won = false;
   #over = false;
   #firstError: OnehopError | null = null;
 
@@ -45,7 +48,7 @@ export class Dial implements DeadlineOwner {
       if (synchronous) queueMicrotask(() => this.fail(error));
       else this.fail(error);
     };
-    origin.resolver.resolve(origin.connectHost, (error, addresses) => {
+    origin.resolve((error, addresses) => {
       if (this.#over) return;
       if (error !== null) {
         failed(error);
@@ -79,10 +82,12 @@ export class Dial implements DeadlineOwner {
   /** A socket of ours is open: true when it is the first and takes the connection. */
   won(socket: Socket<Connection>): boolean {
     if (this.#over) return false;
+    const target = this.#targets[this.#sockets.indexOf(socket)]!;
     for (const other of this.#sockets) if (other !== socket) other.destroy();
-    this.#sockets.length = 0;
     // Kept until `finish`: a proxy may have to be asked, and TLS to begin.
-    this.#sockets.push(socket);
+    this.#keep([socket], [target]);
+    this.#won = true;
+    this.#connection.address = target;
     this.#next = this.#addresses.length;
     const { wheel } = this.#connection.origin;
     wheel.disarm(this.#staggerDeadline);
@@ -92,7 +97,7 @@ export class Dial implements DeadlineOwner {
   /** The connection is ready to use: the connect deadline has been met. */
   finish(): void {
     this.#over = true;
-    this.#sockets.length = 0;
+    this.#keep([], []);
     const { wheel } = this.#connection.origin;
     wheel.disarm(this.#connectDeadline);
     wheel.disarm(this.#staggerDeadline);
@@ -104,11 +109,51 @@ export class Dial implements DeadlineOwner {
     const at = this.#sockets.indexOf(socket);
     if (at < 0) return;
     this.#sockets.splice(at, 1);
+    this.#targets.splice(at, 1);
     this.#firstError ??= error;
     if (this.#next < this.#addresses.length) this.#tryNext();
     else if (this.#sockets.length === 0) {
       this.fail(this.#firstError ?? new OnehopError('CONNECT_FAILED', 'the connection closed'));
     }
+  }
+
+  /**
+   * The addresses to reach it by have changed: attempts at others than `wanted` are given up, and
+   * without one that is left it begins again with `addresses`. Its deadline goes on.
+   */
+  redirect(addresses: readonly string[], wanted: readonly string[]): void {
+    // While the name is still being looked up, the answer is what `Origin.resolve` makes of it.
+    if (this.#over || this.#addresses.length === 0) return;
+    const sockets: Socket<Connection>[] = [];
+    const targets: string[] = [];
+    for (const [index, socket] of this.#sockets.entries()) {
+      const target = this.#targets[index]!;
+      if (!wanted.includes(target)) {
+        socket.destroy();
+        continue;
+      }
+      sockets.push(socket);
+      targets.push(target);
+    }
+    if (this.#won && sockets.length > 0) return;
+    this.#keep(sockets, targets);
+    this.#addresses = addresses.filter((address) => !targets.includes(address));
+    this.#next = 0;
+    if (sockets.length > 0) {
+      const { wheel } = this.#connection.origin;
+      if (this.#addresses.length > 0) wheel.arm(this.#staggerDeadline, connectionAttemptDelayMs);
+      return;
+    }
+    this.#won = false;
+    this.#connection.startAgain();
+    this.#tryNext();
+  }
+
+  #keep(sockets: readonly Socket<Connection>[], targets: readonly string[]): void {
+    this.#sockets.length = 0;
+    this.#targets.length = 0;
+    this.#sockets.push(...sockets);
+    this.#targets.push(...targets);
   }
 
   /** Nobody needs the connection any more. */
@@ -136,6 +181,7 @@ export class Dial implements DeadlineOwner {
   }
 
   #connect(address: string): void {
+    this.#targets.push(address);
     this.#sockets.push(this.#connection.origin.connectSocket(this.#connection, address));
   }
 

@@ -15,6 +15,9 @@ export const connectionsMaxDefault: number = limits.connectionsPerOriginMax;
 /** A connection is not used again after this long, so that load balancers can move us. */
 export const connectionAgeMaxMs = 300_000;
 
+/** While there are connections to a name, it is looked up again this often. */
+export const dnsRefreshMsDefault = 30_000;
+
 /** The default deadlines. */
 export const defaultTimeouts: Timeouts = {
   connectTimeoutMs: limits.connectTimeoutMs,
@@ -40,6 +43,13 @@ export interface OriginOptions {
   connectionIdleMaxMs?: number | undefined;
   /** Default {@link connectionAgeMaxMs}. */
   connectionAgeMaxMs?: number | undefined;
+  /**
+   * While there are connections, the host name (of the proxy, where there is one) is looked up again
+   * this often, ms, as far as the resolver does not answer from its cache: connections to addresses
+   * that left it end what they have and take nothing new. Default 30,000; 0: only new connections
+   * look it up.
+   */
+  dnsRefreshMs?: number | undefined;
   timeouts?: Partial<Timeouts> | undefined;
   /** Extra attempts where {@link decideRetry} allows them. Default 1; 0 switches retries off. */
   retries?: number | undefined;

@@ -15,6 +15,7 @@ import {
   connectionAgeMaxMs,
   connectionsMaxDefault,
   defaultTimeouts,
+  dnsRefreshMsDefault,
   type OriginOptions,
   systemResolver,
   systemWheel,
@@ -33,6 +34,7 @@ import type {
   StreamedBody,
   Timeouts,
 } from './types.ts';
+import { Whereabouts } from './whereabouts.ts';
 
 /** A sweep that threw is made again after this. */
 const sweepAgainMs = 1000;
@@ -71,6 +73,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly #connections = new Set<Connection>();
   readonly #sweepDeadline: Deadline;
   #sweepMs = 0;
+  readonly #whereabouts: Whereabouts;
   /** The time while a request is being dispatched; else 0. */
   #turnMs = 0;
   readonly #defer: (callback: () => void) => void;
@@ -79,6 +82,8 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
   readonly #flush = (): void => this.#flushAll();
   #pipeliningStopped = false;
   #closing = false;
+  /** Closing, and whoever waits is better off elsewhere. */
+  #left = false;
   #closed: (() => void)[] = [];
   #active = 0;
   #requests = 0;
@@ -111,6 +116,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.#defer = options.defer ?? setImmediate;
     this.#onConnect = options.onConnect ?? null;
     this.#sweepDeadline = new Deadline(this, 0);
+    this.#whereabouts = new Whereabouts(this, options.dnsRefreshMs ?? dnsRefreshMsDefault);
     this.#pool = new Pool<Connection, Exchange>(
       {
         connectionsMax: options.connectionsMax ?? connectionsMaxDefault,
@@ -187,17 +193,48 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     });
   }
 
+  /** As {@link close}; but what waits for a connection fails now, unsent, with CLIENT_CLOSED. */
+  leave(): Promise<void> {
+    this.#left = true;
+    const closed = this.close();
+    this.#failWaiting('its address left the name');
+    return closed;
+  }
+
+  #failWaiting(message: string): void {
+    for (let waiter = this.#pool.firstWaiter(); waiter !== null; ) {
+      this.failExchange(waiter, this.#closedError(message));
+      waiter = this.#pool.firstWaiter();
+    }
+  }
+
+  /**
+   * Where connections go from now on, in the order in which to try them, whatever the resolver says.
+   * Those to none of `wanted` take no further exchange: idle ones close now, busy ones when what they
+   * have is over. Who waits is served by others.
+   */
+  setAddresses(addresses: readonly string[], wanted: readonly string[] = addresses): void {
+    this.#whereabouts.give(addresses);
+    this.follow(addresses, wanted);
+  }
+
+  /** For {@link Whereabouts}: connections to addresses that are not `wanted` are given up, see above. */
+  follow(addresses: readonly string[], wanted: readonly string[]): void {
+    for (const connection of [...this.#connections]) {
+      connection.follow(addresses, wanted);
+      if (connection.leaving) this.#pool.retire(connection);
+    }
+  }
+
   /** Fails every exchange with CLIENT_CLOSED and drops every connection, now. */
   destroy(): void {
     this.#closing = true;
-    for (let waiter = this.#pool.firstWaiter(); waiter !== null; ) {
-      this.failExchange(waiter, this.#closedError('the client was destroyed'));
-      waiter = this.#pool.firstWaiter();
-    }
+    this.#failWaiting('the client was destroyed');
     for (const connection of [...this.#connections]) {
       connection.destroy('CLIENT_CLOSED', 'the client was destroyed');
     }
     this.wheel.disarm(this.#sweepDeadline);
+    this.#whereabouts.stop();
     this.#checkClosed();
   }
 
@@ -243,7 +280,16 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     this.exchangeFailed(exchange, error as OnehopError);
   }
 
-  // What connections report.
+  // What connections ask and report.
+
+  /** The addresses to try for a new connection; see {@link Resolver.resolve}. */
+  resolve(done: Parameters<Resolver['resolve']>[1]): void {
+    this.#whereabouts.resolve(done);
+  }
+
+  get hasConnections(): boolean {
+    return this.#connections.size > 0;
+  }
 
   connectSocket(connection: Connection, address: string): Socket<Connection> {
     const options: ConnectOptions = {};
@@ -261,6 +307,7 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     if (this.#onConnect !== null) this.#tellConnect(this.#onConnect, connection);
     this.#pool.opened(connection);
     this.#armSweep(connection);
+    this.#whereabouts.watch();
   }
 
   #tellConnect(onConnect: (durationMs: number) => void, connection: Connection): void {
@@ -334,7 +381,12 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
 
   /** A pipelined request behind a response that closes: not processed (RFC 9112 section 9.6). */
   resendUnprocessed(exchange: Exchange): void {
-    if (exchange.stage !== Stage.Done) this.#restart(exchange);
+    if (exchange.stage === Stage.Done) return;
+    if (!this.#left) this.#restart(exchange);
+    else {
+      exchange.sent = false;
+      this.#settle(exchange, this.#closedError('its address left the name'));
+    }
   }
 
   /** The server does not take pipelined requests: one at a time from now on. */

@@ -108,11 +108,15 @@ export function retryOrFail(
   failed: UpstreamExchange,
   error: OnehopError,
 ): void {
-  const { upstream } = exchange;
+  const { upstream, member } = exchange;
   exchange.attempts += failed.attempt - 1;
   exchange.freeAttempts += failed.attempt - 1;
   leaveMember(exchange, verdictOf(error));
   if (exchange.downstream.finished) return;
+  if (error.code === 'CLIENT_CLOSED' && !failed.sent && member?.draining === true) {
+    passOn(exchange, error);
+    return;
+  }
   // A try that reached nobody is none: as long as there are members left, one of them gets it.
   if (!failed.sent && error.code !== 'CONNECT_TIMEOUT') exchange.freeAttempts++;
   if (upstream !== null) {
@@ -121,6 +125,21 @@ export function retryOrFail(
     } else if (moveOn(exchange, error, failed.sent)) return;
   }
   failExchange(exchange, error);
+}
+
+/**
+ * The address of its member left the name while the exchange waited for a connection: nothing was
+ * tried, so whoever is there takes it over without an attempt being counted.
+ */
+function passOn(exchange: GatewayExchange, error: OnehopError): void {
+  const heir = exchange.upstream!.pickHeir(exchange.gateway.nowMs());
+  if (heir === null) {
+    failExchange(exchange, error);
+    return;
+  }
+  exchange.attempts--;
+  exchange.member = heir;
+  dispatch(exchange);
 }
 
 /** Another member takes the exchange over, at once where nobody was reached, if there is one and the budget allows it. */

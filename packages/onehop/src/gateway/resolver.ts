@@ -1,4 +1,4 @@
-/** Names of targets with several addresses: looked up again, each address a member of its own. */
+/** Names of targets: looked up again and again, each address a member of its own. */
 import { isIP, type Resolver, SystemResolver } from '../client/index.ts';
 import type { DeadlineWheel, OnehopError, TimerHandle } from '../core/index.ts';
 import type { TargetConfig } from './config/schema.ts';

@@ -3,7 +3,6 @@ import {
   Origin,
   type OriginAddress,
   type OriginOptions,
-  type Resolver,
   type ResolverOptions,
   RetryBudget,
   SystemResolver,
@@ -34,22 +33,24 @@ export class Member extends Target {
   readonly index: number;
   readonly config: TargetConfig;
   readonly origin: Origin;
-  /** One of several addresses of the target's name; null: the target as a whole. */
-  readonly address: string | null;
+  /**
+   * The addresses of its machine, the one to try first in front. Empty where the target is an address
+   * or a Unix socket itself, and while its name has not been looked up.
+   */
+  way: readonly string[] = [];
+  /** Answers in a row that its addresses were not in. */
+  absences = 0;
 
-  constructor(
-    index: number,
-    config: TargetConfig,
-    upstream: UpstreamConfig,
-    origin: Origin,
-    address: string | null = null,
-  ) {
-    const label = address === null ? config.label : `${config.label} (${address})`;
-    super({ ...config, label }, upstream.health);
+  constructor(index: number, config: TargetConfig, upstream: UpstreamConfig, origin: Origin) {
+    super(config, upstream.health);
     this.index = index;
     this.config = config;
     this.origin = origin;
-    this.address = address;
+  }
+
+  /** The address of the target's name that it stands for. */
+  get address(): string | null {
+    return this.way[0] ?? null;
   }
 
   /** Its address left the name and its last exchange is over: nothing is left to show. */
@@ -92,12 +93,15 @@ export class Upstream {
       const olds = sameWay
         ? previous.members.filter((old) => old.config.label === target.label && !old.draining)
         : [];
-      if (olds.length === 0) this.#add(target, null, null);
+      if (olds.length === 0) this.#add(target, null);
       for (const old of olds) {
-        const member = this.#add(target, old.origin, old.address);
+        const member = this.#add(target, old.origin);
+        member.way = old.way;
+        member.absences = old.absences;
         member.probedHealthy = old.probedHealthy;
         member.ejectedUntilMs = old.ejectedUntilMs;
       }
+      nameMembers(this.#members.filter(({ config: own }) => own === target));
     }
     this.#balancer = createBalancer(config.balance, this.#members, {
       pendingPerTargetMax: config.limits.pendingPerTargetMax,
@@ -112,48 +116,58 @@ export class Upstream {
   }
 
   /** A member in the first free place; without an origin to go on with, a new one. */
-  #add(target: TargetConfig, origin: Origin | null, address: string | null): Member {
+  #add(target: TargetConfig, origin: Origin | null): Member {
     const { config } = this;
     const free = this.#members.findIndex((member) => member.gone);
     const index = free === -1 ? this.#members.length : free;
-    const way = origin ?? new Origin(addressOf(target), this.#originOptions());
-    const member = new Member(index, target, config, way, address);
+    const options = () => originOptions(this.name, config, this.#environment);
+    const way = origin ?? new Origin(addressOf(target), options());
+    const member = new Member(index, target, config, way);
     this.#members[index] = member;
     return member;
   }
 
   /**
-   * The addresses of a target's name now, each first in a list with those to fall back to. From the
-   * first time that there are several on, each is a member of its own, with its own connections,
-   * load and health; addresses that left end what they have and take nothing new. True when the
-   * members changed.
+   * The addresses of a target's name now, each first in a list with those to fall back to. Each is a
+   * member of its own, with its own connections, load and health; one that was absent for
+   * `dnsGoneAfter` answers has left: it ends what it has and takes nothing new, and what waits for a
+   * connection to it goes to another. True when members came or left.
    */
   setAddresses(target: TargetConfig, ways: readonly (readonly string[])[], nowMs: number): boolean {
+    if (ways.length === 0) return false;
     const olds = this.#members.filter((member) => member.config === target && !member.draining);
-    const whole = olds.find(({ address }) => address === null);
-    if (ways.length === 0 || (whole !== undefined && ways.length === 1)) return false;
-    let changed = false;
-    for (const way of ways) {
-      const address = way[0]!;
-      if (olds.some((old) => old.address === address)) continue;
-      const resolver: Resolver = { resolve: (_host, done) => done(null, way) };
-      const origin = new Origin(addressOf(target), this.#originOptions(resolver));
-      const member = this.#add(target, origin, address);
-      // The first answer names those that were there before; later ones are new and start slowly.
-      if (whole === undefined) member.inRotationSinceMs = nowMs;
-      changed = true;
+    // The first answer names those that were there before; later ones are new and start slowly.
+    const isFirst = olds.every(({ way }) => way.length === 0);
+    const found = matchWays(olds, ways);
+    const added = new Set<Member>();
+    const staying: Member[] = [];
+    const wanted = ways.flat();
+    for (const [index, way] of ways.entries()) {
+      const member = found[index] ?? this.#add(target, null);
+      if (found[index] === null) {
+        added.add(member);
+        if (!isFirst) member.inRotationSinceMs = nowMs;
+      }
+      // Before the first answer its connections went to any of them: the others' are not its own.
+      member.origin.setAddresses(way, isFirst ? way : wanted);
+      member.way = way;
+      member.absences = 0;
+      staying.push(member);
     }
+    const leaving: Member[] = [];
     for (const old of olds) {
-      if (old.address !== null && ways.some(([address]) => address === old.address)) continue;
-      old.draining = true;
-      void old.origin.close();
-      changed = true;
+      if (found.includes(old)) continue;
+      old.absences++;
+      (old.absences < this.config.dnsGoneAfter ? staying : leaving).push(old);
     }
-    return changed;
-  }
-
-  #originOptions(resolver?: Resolver): OriginOptions {
-    return originOptions(this.name, this.config, this.#environment, resolver);
+    nameMembers(staying);
+    for (const member of leaving) member.draining = true;
+    // Nobody is left of those the breaker judged.
+    const known = this.#members.some((member) => !member.draining && !added.has(member));
+    if (leaving.length > 0 && !known) this.breaker?.tryNow(nowMs);
+    // Last, because what waits on them goes to the others at once.
+    for (const { origin } of leaving) void origin.leave();
+    return leaving.length > 0 || added.size > 0;
   }
 
   /** The member for the next attempt, or null when none can take it now. */
@@ -185,6 +199,19 @@ export class Upstream {
     return found;
   }
 
+  /**
+   * Who takes over what waited for a member that left, in the place it had there: the least loaded that
+   * is up, full or not; or one that is ejected.
+   */
+  pickHeir(nowMs: number): Member | null {
+    let found: Member | null = null;
+    for (const member of this.members) {
+      if (member.weight === 0 || !member.isUp(nowMs)) continue;
+      if (found === null || member.pending < found.pending) found = member;
+    }
+    return found ?? this.pickEjected(0);
+  }
+
   /** Whether any member is up, full or not: decides between waiting and refusing. */
   hasMemberUp(nowMs: number): boolean {
     return this.members.some((member) => member.weight > 0 && member.isUp(nowMs));
@@ -205,6 +232,40 @@ export class Upstream {
       others = true;
     }
     return others;
+  }
+}
+
+/**
+ * Who of `members` each of the ways leads to; null: nobody yet. A machine is known again by any of its
+ * addresses, so that it may lose or gain one of the other family. A member whose name had not been
+ * looked up is the first of them.
+ */
+function matchWays(
+  members: readonly Member[],
+  ways: readonly (readonly string[])[],
+): (Member | null)[] {
+  const left = new Set(members);
+  const take = (fits: (member: Member) => boolean): Member | null => {
+    for (const member of left) {
+      if (!fits(member)) continue;
+      left.delete(member);
+      return member;
+    }
+    return null;
+  };
+  const found = ways.map(([address]) => take((member) => member.address === address));
+  for (const [index, way] of ways.entries()) {
+    found[index] ??= take((member) => member.way.some((address) => way.includes(address)));
+  }
+  for (const index of ways.keys()) found[index] ??= take(({ way }) => way.length === 0);
+  return found;
+}
+
+/** Members of one target are told apart by their addresses; one alone is the target itself. */
+function nameMembers(members: readonly Member[]): void {
+  for (const member of members) {
+    const { label } = member.config;
+    member.rename(members.length > 1 ? `${label} (${member.address})` : label);
   }
 }
 
@@ -242,7 +303,6 @@ function originOptions(
   name: string,
   config: UpstreamConfig,
   environment: UpstreamEnvironment,
-  resolver: Resolver | undefined,
 ): OriginOptions {
   const { onConnect } = environment;
   return {
@@ -255,7 +315,9 @@ function originOptions(
     pipelining: config.pipelining,
     // Stale connections only; other targets are the gateway's business.
     retries: 1,
-    resolver: resolver ?? new SystemResolver(resolverOptions(config, environment)),
+    resolver: new SystemResolver(resolverOptions(config, environment)),
+    // The names of targets are looked up by their NameWatcher.
+    dnsRefreshMs: 0,
     tls: tlsOptions(config),
     // A gateway lives by its listeners; telling the loop per exchange costs more than it is worth.
     keepProcessAlive: true,

@@ -182,6 +182,16 @@ export class Pool<M extends PoolMember<W>, W extends PoolWaiter<M, W>> {
     return nextMs;
   }
 
+  /**
+   * The owner no longer wants a member, and says so in `isReusable`: idle, it goes at once; busy, when
+   * those it serves are done with it.
+   */
+  retire(member: M): void {
+    if (member.place !== Place.Idle) return;
+    this.#discard(member);
+    this.#pump();
+  }
+
   /** Discards every idle member. */
   discardIdle(): void {
     while (this.#idle.length > 0) this.#discard(this.#idle[this.#idle.length - 1]!);

@@ -57,6 +57,11 @@ export class Breaker {
     return this.#state === BreakerState.Open ? Math.max(0, this.#openUntilMs - nowMs) : 0;
   }
 
+  /** Those it opened for are gone and others are there: one exchange may try them at once. */
+  tryNow(nowMs: number): void {
+    if (this.#state === BreakerState.Open) this.#openUntilMs = nowMs;
+  }
+
   /** The probe was cancelled: it says nothing about the upstream, but frees its place. */
   onProbeCancelled(): void {
     this.#probing = false;

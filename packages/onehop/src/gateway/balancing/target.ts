@@ -16,9 +16,9 @@ export interface HealthRules {
 const EJECTION_FACTOR_MAX = 10;
 
 export class Target {
-  readonly label: string;
+  label: string;
   /** Hash of the label: where it stands in the order of an affinity key. */
-  readonly seed: number;
+  seed: number;
   readonly weight: number;
   /** Exchanges under way. */
   pending = 0;
@@ -42,6 +42,13 @@ export class Target {
     this.seed = hashText(config.label);
     this.weight = config.weight;
     this.#rules = rules;
+  }
+
+  /** It is to be told apart by another name from now on. */
+  rename(label: string): void {
+    if (label === this.label) return;
+    this.label = label;
+    this.seed = hashText(label);
   }
 
   isUp(nowMs: number): boolean {

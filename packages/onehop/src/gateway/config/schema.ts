@@ -288,6 +288,11 @@ const upstream = z
       .describe(
         'host names are looked up again this often; each of several addresses is a target of its own',
       ),
+    dnsGoneAfter: count
+      .default(1)
+      .describe(
+        'an address has left its name when so many answers in a row lack it; more for servers that answer with some of many',
+      ),
     pipelining: z
       .int()
       .min(1)
