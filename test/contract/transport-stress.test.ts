@@ -43,6 +43,8 @@ const scenarios: Record<string, string> = {
   huge: 'a piece of 100 MB',
   into: 'reads straight into buffers of every length, asked for at any time',
   relay: 'borrowed and kept bytes that are passed on, joined and given back',
+  churn: 'everything that can be called, at any time, on sockets in any state',
+  threads: 'threads that are ended in the middle of it',
 };
 
 for (const [scenario, what] of Object.entries(scenarios)) {

@@ -14,6 +14,8 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 const files = [
   'contract/transport.test.js',
   'contract/transport-system.test.js',
+  'contract/transport-internals.test.js',
+  'contract/transport-stress.test.js',
   'contract/client.test.js',
   'contract/client-bodies.test.js',
   'contract/server.test.js',
@@ -44,7 +46,7 @@ function run(node: string): Promise<{ code: number | null; text: string }> {
   });
 }
 
-for (const version of [24, 26]) {
+for (const version of [22, 24, 26]) {
   const node = join(root, `lab/peers/node/node_modules/node-${version}/bin/node`);
   const missing = existsSync(node) ? false : 'not installed: see scripts/setup-peers.sh';
   test(`sockets, client, server and workers do on Node ${version} what they do here`, {
