@@ -167,8 +167,11 @@ function scan(exchange: GatewayExchange, bytes: Uint8Array, start: number, end: 
   const head = exchange.downstream.request;
   scanner.feed(bytes, start, end);
   if (isCollected(head)) {
-    // Kept whole anyway, so it is read to its end before anything is decided.
-    if (!keepScanned(exchange, bytes, start, end)) return;
+    // Kept whole anyway, so it is read to its end before anything is decided. One that came at once
+    // waits for nothing and is not counted.
+    if (exchange.pieces === null && isComplete(exchange, head.contentLength)) {
+      exchange.body = Uint8Array.prototype.slice.call(bytes, start, end);
+    } else if (!keepScanned(exchange, bytes, start, end)) return;
     if (scanner.state === ScanState.Invalid) resolveModel(exchange);
     return;
   }
@@ -241,7 +244,8 @@ function resolveModel(exchange: GatewayExchange): void {
   takeRoute(exchange, head, found);
   if (!limitBody(exchange, head, exchange.route!.bodyBytesMax)) return;
   if (exchange.requestEnded && exchange.pieceBytes <= collectBytesMax) {
-    exchange.body = exchange.pieces === null ? noBody : exchange.pieces.join();
+    if (exchange.pieces !== null) exchange.body = exchange.pieces.join();
+    else exchange.body ??= noBody;
     admit(exchange);
   } else if (!isCollected(head)) {
     exchange.bodyPlan = BodyPlan.Stream;

@@ -37,7 +37,7 @@ export class ScanBudget {
   }
 
   leave(exchange: GatewayExchange): void {
-    this.#holders.delete(exchange);
+    if (this.#holders.size > 0) this.#holders.delete(exchange);
   }
 
   /**
