@@ -18,15 +18,19 @@ function isRecent(version: string): boolean {
   return major > bunMin[0] || (major === bunMin[0] && minor >= bunMin[1]);
 }
 
-/** A sentence instead of a choice when the wish cannot be met. */
-export function chooseRuntime(wish: RuntimeChoice): ChosenRuntime | string {
+/**
+ * A sentence instead of a choice when the wish cannot be met. `here`: in this very process, so only
+ * its own runtime will do.
+ */
+export function chooseRuntime(wish: RuntimeChoice, here = false): ChosenRuntime | string {
   const own = process.versions['bun'];
   if (own !== undefined) {
     if (wish === 'node') return '--runtime node: start it with node, not with bun';
     return { bun: null, text: `bun ${own}` };
   }
   const node = `node ${process.versions.node}`;
-  if (wish === 'node') return { bun: null, text: node };
+  if (wish === 'bun' && here) return '--single-process on Bun: start it with bun, not with node';
+  if (wish === 'node' || here) return { bun: null, text: node };
   const bun = findBun();
   if (bun === null) {
     if (wish === 'bun') return '--runtime bun: no Bun was found; install it or set ONEHOP_BUN';

@@ -25,6 +25,8 @@ interface ServeFlags extends ConfigOverrides {
   upstream?: string[];
   runtime: RuntimeChoice;
   watch: boolean;
+  /** No supervisor: the gateway runs in this very process. */
+  singleProcess?: boolean;
 }
 
 const say = (text: string): void => {
@@ -194,7 +196,7 @@ class ServeSession {
   #roll(): void {
     const { roll } = this.#running;
     if (roll === null) {
-      say('SIGUSR1: there are no workers to replace; start with --workers 2 or more');
+      say('SIGUSR1: there is no worker to replace: it runs as --single-process');
       return;
     }
     const why = 'SIGUSR1: workers are replaced';
@@ -272,14 +274,16 @@ export async function serve(file: string | undefined, flags: ServeFlags): Promis
     for (const problem of problems) process.stderr.write(`${problem}\n`);
     return 2;
   }
-  const runtime = chooseRuntime(flags.runtime);
+  const alone = flags.singleProcess === true;
+  if (alone && config.workers > 1) {
+    say(`--single-process has no workers, and the configuration asks for ${config.workers}`);
+    return 2;
+  }
+  const runtime = chooseRuntime(flags.runtime, alone);
   if (typeof runtime === 'string') {
     say(runtime);
     return 1;
   }
-  const unixSocket = config.listen.some(({ path }) => path !== null);
-  const alone = config.workers === 1 && (runtime.bun === null || unixSocket);
-  const text = alone && runtime.bun !== null ? `node ${process.versions.node}` : runtime.text;
   let running: Running;
   try {
     running = alone
@@ -289,7 +293,7 @@ export async function serve(file: string | undefined, flags: ServeFlags): Promis
     say((error as Error).message);
     return 1;
   }
-  return new ServeSession(source, config, running).run(text, flags.watch);
+  return new ServeSession(source, config, running).run(runtime.text, flags.watch);
 }
 
 const positive = (value: string): number => {
@@ -326,6 +330,10 @@ export function serveCommand(program: Command): void {
       '--access-log <where>',
       'off, stdout or a file: a line of JSON for each request (default: off)',
     )
+    .option(
+      '--single-process',
+      'no supervisor: nothing starts the gateway again when it dies; for debuggers',
+    )
     .option('--no-watch', 'reload on SIGHUP only, not when the file changes')
     .addHelpText(
       'after',
@@ -335,7 +343,7 @@ Flags win over the file. Without a file and without --upstream, ${defaultFile} i
   onehop serve gateway.yaml --workers 2 --access-log stdout
 
 Signals: TERM and INT drain, twice ends at once; HUP reloads the configuration; USR1 replaces the
-workers one by one; USR2 opens the access log again.
+workers one by one, a single one as well; USR2 opens the access log again.
 Exit codes: 0 ended as told, 1 could not run, 2 the configuration is not valid.`,
     )
     .action(async (file: string | undefined, flags: ServeFlags) => {

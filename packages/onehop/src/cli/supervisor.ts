@@ -1,6 +1,7 @@
 /**
  * Runs workers: starts them, starts those again that die, replaces them one by one, and adds up what
- * they count. Under Bun they share the port by SO_REUSEPORT, under Node through `node:cluster`.
+ * they count. A single one inherits its sockets; several share the port, under Bun by SO_REUSEPORT and
+ * under Node through `node:cluster`.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import cluster from 'node:cluster';
@@ -8,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { FaultLog, type FaultReport, OnehopError } from '../core/index.ts';
 import type { GatewayConfig, ProcessFacts } from '../gateway/index.ts';
 import { mergeSnapshots, type Snapshot, totalsOf } from '../telemetry/index.ts';
-import { type HeldAddress, holdAddress } from '../transport/index.ts';
+import type { HeldAddress } from '../transport/index.ts';
+import { claim } from './claim.ts';
 import { handOnWhenGone } from './handed-over.ts';
 import type { Running } from './running.ts';
 import type { FromWorker, ToWorker } from './worker-messages.ts';
@@ -19,6 +21,8 @@ const backOffMaxMs = 10_000;
 const settledMs = 30_000;
 const answerMs = 2000;
 const startMs = 15_000;
+/** Of the runtime's own options, which workers inherit: two processes cannot listen to one debugger. */
+const debugging = /^--(inspect|debug)/;
 
 const workerFile = fileURLToPath(new URL('./worker.js', import.meta.url));
 
@@ -37,6 +41,8 @@ class Worker {
   leaving = false;
   up = false;
   last: Snapshot = {};
+  /** Why it could not start; null when it has not said so. */
+  problem: string | null = null;
   #nextId = 1;
   /** What it was started with. */
   readonly config: GatewayConfig;
@@ -64,7 +70,12 @@ class Worker {
       child.on('message', (message) => this.#heard(message as FromWorker, resolve, fail));
       child.once('exit', (code, signal) => fail(`a worker ended at once (${signal ?? code})`));
       child.once('error', (error) => fail(`a worker could not be started: ${error.message}`));
-      setTimeout(() => fail('a worker did not start in time'), startMs).unref();
+      setTimeout(() => {
+        if (this.up) return;
+        fail('a worker did not start in time');
+        // It would keep its place for ever.
+        child.kill('SIGKILL');
+      }, startMs).unref();
     });
     this.listening.catch(() => {});
     this.config = config;
@@ -81,6 +92,7 @@ class Worker {
         listening();
         return;
       case 'failed':
+        this.problem = message.message;
         failed(message.message);
         return;
       case 'leaving':
@@ -135,8 +147,9 @@ export class Supervisor implements Running {
   /** Workers that were replaced and finish what they have. */
   readonly #old = new Set<Worker>();
   /**
-   * The addresses of a single worker on Bun, bound for as long as it may be started again: what it
-   * has not accepted when it ends waits for the next one. Empty where workers share the port.
+   * The addresses of a single worker, bound for as long as it may be started again: what it has not
+   * accepted when it ends, and who comes before the next one is up, waits for that one. Empty where
+   * workers share the port, or where the runtime cannot bind for others.
    */
   #held: HeldAddress[] = [];
   #totals: Snapshot = {};
@@ -156,12 +169,9 @@ export class Supervisor implements Running {
 
   async start(): Promise<readonly string[]> {
     const held = await claim(this.#config);
-    const listen = this.#config.listen.map((address, index) => {
-      const { host, port } = held[index]!;
-      return { ...address, host, port };
-    });
+    const listen = held.map(({ host, port, path }) => ({ host, port, path }));
     // One socket for several would give whole bursts of connections to whoever wakes first.
-    const inherits = this.#options.bun !== null && this.#config.workers === 1;
+    const inherits = this.#config.workers === 1;
     if (inherits && held.every(({ descriptor }) => descriptor !== null)) this.#held = held;
     else for (const address of held) address.release();
     this.#config = { ...this.#config, listen };
@@ -173,7 +183,8 @@ export class Supervisor implements Running {
       this.kill();
       throw error;
     }
-    return listen.map(({ host, port }) => {
+    return listen.map(({ host, port, path }) => {
+      if (path !== null) return `unix:${path}`;
       return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
     });
   }
@@ -181,7 +192,7 @@ export class Supervisor implements Running {
   #fork(): ChildProcess {
     const { bun } = this.#options;
     const onBun = process.versions['bun'] !== undefined;
-    if (bun !== null || onBun) {
+    if (bun !== null || onBun || this.#held.length > 0) {
       const stdio = [
         'inherit',
         'inherit',
@@ -190,7 +201,9 @@ export class Supervisor implements Running {
         ...this.#held.map(({ descriptor }) => descriptor!),
       ] as const;
       const execPath = bun ?? process.execPath;
-      return fork(workerFile, [], { execPath, execArgv: [], stdio: [...stdio] });
+      const own = bun === null && !onBun ? process.execArgv : [];
+      const execArgv = own.filter((option) => !debugging.test(option));
+      return fork(workerFile, [], { execPath, execArgv, stdio: [...stdio] });
     }
     cluster.setupPrimary({ exec: workerFile, args: [] });
     const child = cluster.fork().process;
@@ -226,11 +239,12 @@ export class Supervisor implements Running {
     this.#workers[place] = null;
     if (this.#draining) return;
     const { exitCode, signalCode, pid } = worker.child;
+    const why = worker.problem === null ? '' : `: ${worker.problem}`;
     if (performance.now() - worker.startedMs >= settledMs) this.#backOffMs = backOffMinMs;
     const delayMs = this.#backOffMs;
     this.#backOffMs = Math.min(delayMs * 2, backOffMaxMs);
     this.#options.log(
-      `worker ${pid} ended (${signalCode ?? `exit code ${exitCode}`}); the next starts in ${delayMs} ms`,
+      `worker ${pid} ended (${signalCode ?? `exit code ${exitCode}`}${why}); the next starts in ${delayMs} ms`,
     );
     this.#startLater(place, delayMs);
   }
@@ -357,14 +371,20 @@ export class Supervisor implements Running {
 
   async drain(): Promise<void> {
     this.#draining = true;
-    // With the last worker that stops accepting the address is free.
-    this.#release();
+    // With the last worker that stops accepting a port is free. A path goes away with its holder, so
+    // it stays for as long as callers may still come.
+    this.#release(({ path }) => path === null);
+    const announced = setTimeout(() => this.#release(), this.#config.drain.announceMs);
     const all = [...this.#workers.filter((worker) => worker !== null), ...this.#old];
     await Promise.all(all.map((worker) => worker.drain()));
+    clearTimeout(announced);
+    this.#release();
   }
 
-  #release(): void {
-    for (const held of this.#held.splice(0)) held.release();
+  #release(which: (held: HeldAddress) => boolean = () => true): void {
+    const held = this.#held;
+    this.#held = held.filter((address) => !which(address));
+    for (const address of held) if (which(address)) address.release();
   }
 
   kill(): void {
@@ -372,29 +392,4 @@ export class Supervisor implements Running {
     this.#release();
     for (const worker of [...this.#workers, ...this.#old]) worker?.child.kill('SIGKILL');
   }
-}
-
-/**
- * Workers share their port, so a second gateway could share it as well and take half of the
- * requests: the port is bound alone first, which fails while anybody else has it. A port 0 becomes a
- * real one here.
- */
-async function claim(config: GatewayConfig): Promise<HeldAddress[]> {
-  const held: HeldAddress[] = [];
-  try {
-    for (const { host, port, path } of config.listen) {
-      if (path !== null) {
-        throw new OnehopError(
-          'LISTEN_FAILED',
-          `${path}: a Unix socket needs one worker: --workers 1 and --runtime ${process.versions['bun'] === undefined ? 'node' : 'bun'}`,
-          { phase: 'config' },
-        );
-      }
-      held.push(await holdAddress({ host, port }));
-    }
-  } catch (error) {
-    for (const address of held) address.release();
-    throw error;
-  }
-  return held;
 }

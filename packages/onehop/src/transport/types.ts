@@ -131,7 +131,7 @@ export interface ListenOptions {
   backlog?: number;
   /** Share the port with other processes that say so too. Default false: the bind is exclusive. */
   reusePort?: boolean;
-  /** A bound socket that was inherited, see `holdAddress`; `host` and `port` say where. Bun only. */
+  /** A bound socket that was inherited, see `holdAddress`; `host` and `port`, or `path`, say where. */
   descriptor?: number;
   sendQueueBytesMax?: number;
 }

@@ -186,14 +186,17 @@ function bind<State>(
     socket: plainHandler,
   };
   if (options.backlog !== undefined) given.backlog = options.backlog;
+  if (options.descriptor !== undefined) {
+    // Both are asked for and not looked at.
+    given.hostname = options.host ?? '127.0.0.1';
+    given.port = options.port ?? 0;
+    given.fd = options.descriptor;
+    return runtime().listen(given);
+  }
   if (options.path !== undefined) given.unix = options.path;
   else {
     given.hostname = options.host ?? '127.0.0.1';
     given.port = options.port ?? 0;
-    if (options.descriptor !== undefined) {
-      given.fd = options.descriptor;
-      return runtime().listen(given);
-    }
     given.exclusive = options.reusePort !== true;
     given.reusePort = options.reusePort === true;
   }
