@@ -134,8 +134,12 @@ function supportsReusePort(): boolean {
 }
 
 function bindOptions(options: ListenOptions): NetListenOptions {
-  const bind: NetListenOptions & { reusePort?: boolean } = { exclusive: true };
+  const bind: NetListenOptions & { reusePort?: boolean; fd?: number } = { exclusive: true };
   if (options.backlog !== undefined) bind.backlog = options.backlog;
+  if (options.descriptor !== undefined) {
+    bind.fd = options.descriptor;
+    return bind;
+  }
   if (options.path !== undefined) bind.path = options.path;
   else {
     bind.host = options.host ?? '127.0.0.1';
