@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { GatewayExchange } from 'onehop/gateway';
 import { ok, type RawPeer, type Script } from '../support/raw-server.ts';
-import { ownRuntime, ServeProcess } from '../support/serve-process.ts';
+import { childrenOf, ownRuntime, ServeProcess } from '../support/serve-process.ts';
 import { ask, type GatewayInput, simple, until, withGateway, withServers } from './gateway-rig.ts';
 import { withSimGateway } from './gateway-sim.ts';
 import { parseResponses, RawClient } from './raw-client.ts';
@@ -250,7 +250,8 @@ limits: { scan: 16MiB, scans: 160MiB }
   );
   const served = await new ServeProcess(['serve', file, '--runtime', ownRuntime]).ready();
   try {
-    const before = await rssMbOf(served.pid);
+    const [worker] = await childrenOf(served.pid);
+    const before = await rssMbOf(worker!);
     const { port } = new URL(served.url);
     const block = Buffer.alloc(64 * 1024, 'x');
     const sent = 15 * 1024 * 1024;
@@ -263,7 +264,7 @@ limits: { scan: 16MiB, scans: 160MiB }
     let heldMb = 0;
     const grown = async (wanted: (mb: number) => boolean): Promise<boolean> => {
       for (let i = 0; i < 600; i++) {
-        heldMb = (await rssMbOf(served.pid)) - before;
+        heldMb = (await rssMbOf(worker!)) - before;
         if (wanted(heldMb)) return true;
         await new Promise((done) => setTimeout(done, 50));
       }
