@@ -167,59 +167,74 @@ test('a hook of the client that throws ends the process or leaves a request that
   }
 });
 
-test('an error that nobody catches ends the gateway', async () => {
-  const server = new RawServer((peer) => peer.send(ok('fine')));
-  await server.listen(transport);
-  const bug = join(dir, 'bug.mjs');
-  // Once it listens, or it would end a start, as it should: and then again and again.
-  writeFileSync(
-    bug,
-    `const fail = () => { throw new Error('nobody catches'); };
+// Without `--single-process` it is the supervisor that throws.
+for (const mode of [[], ['--single-process']]) {
+  const where = mode[0] ?? 'under a supervisor';
+  test(`an error that nobody catches ends the gateway, ${where}`, async () => {
+    const server = new RawServer((peer) => peer.send(ok('fine')));
+    await server.listen(transport);
+    const bug = join(dir, 'bug.mjs');
+    // Once it listens, or it would end a start, as it should: and then again and again.
+    writeFileSync(
+      bug,
+      `const fail = () => { throw new Error('nobody catches'); };
 const begin = () => { Promise.reject(new Error('nobody waits')); setInterval(fail, 100).unref(); };
 const write = process.stderr.write.bind(process.stderr);
 process.stderr.write = (text, ...more) => {
   if (String(text).includes('listening on')) setTimeout(begin, 100);
   return write(text, ...more);
 };\n`,
-  );
-  const config = join(dir, 'bug.yaml');
-  writeFileSync(
-    config,
-    `listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nupstreams: { one: { targets: ["http://127.0.0.1:${server.port}"] } }\nroutes: [{ upstream: one }]\n`,
-  );
-  const preload = onBun ? ['--preload', bug] : ['--import', bug];
-  const args = [...preload, binary, 'serve', config, '--runtime', onBun ? 'bun' : 'node'];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let text = '';
-  child.stderr.on('data', (bytes) => {
-    text += bytes;
+    );
+    const config = join(dir, 'bug.yaml');
+    writeFileSync(
+      config,
+      `listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nupstreams: { one: { targets: ["http://127.0.0.1:${server.port}"] } }\nroutes: [{ upstream: one }]\n`,
+    );
+    const preload = onBun ? ['--preload', bug] : ['--import', bug];
+    const args = [
+      ...preload,
+      binary,
+      'serve',
+      config,
+      '--runtime',
+      onBun ? 'bun' : 'node',
+      ...mode,
+    ];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let text = '';
+    child.stderr.on('data', (bytes) => {
+      text += bytes;
+    });
+    const ended = new Promise((done) => child.once('exit', done));
+    try {
+      const url = (of: string): string | undefined =>
+        new RegExp(`${of} on (http:[^\\s,]+?):?(?:\\s|$)`, 'm').exec(text)?.[1];
+      await untilMet(
+        () => url('listening') !== undefined && url('admin') !== undefined,
+        'its start',
+      );
+      const [listening, admin] = [url('listening')!, url('admin')!];
+      await untilMet(async () => {
+        const { body } = await request(`${admin}/metrics`);
+        return sample(body, 'onehop_internal_errors_total') >= 5;
+      }, `errors to be counted: ${text}`);
+      assert.equal((await request(listening)).status, 200);
+      const lines = text.split('\n').filter((line) => line.includes('internal error'));
+      assert.ok(
+        lines.some((line) => line.includes('nobody waits')),
+        text,
+      );
+      assert.ok(
+        lines.some((line) => line.includes('nobody catches')),
+        text,
+      );
+      // Each kind once in ten seconds.
+      assert.ok(lines.length <= 4, text);
+      child.kill('SIGTERM');
+      assert.equal(await ended, 0);
+    } finally {
+      child.kill('SIGKILL');
+      await server.close();
+    }
   });
-  const ended = new Promise((done) => child.once('exit', done));
-  try {
-    const url = (of: string): string | undefined =>
-      new RegExp(`${of} on (http:[^\\s,]+?):?(?:\\s|$)`, 'm').exec(text)?.[1];
-    await untilMet(() => url('listening') !== undefined && url('admin') !== undefined, 'its start');
-    const [listening, admin] = [url('listening')!, url('admin')!];
-    await untilMet(async () => {
-      const { body } = await request(`${admin}/metrics`);
-      return sample(body, 'onehop_internal_errors_total') >= 5;
-    }, `errors to be counted: ${text}`);
-    assert.equal((await request(listening)).status, 200);
-    const lines = text.split('\n').filter((line) => line.includes('internal error'));
-    assert.ok(
-      lines.some((line) => line.includes('nobody waits')),
-      text,
-    );
-    assert.ok(
-      lines.some((line) => line.includes('nobody catches')),
-      text,
-    );
-    // Each kind once in ten seconds.
-    assert.ok(lines.length <= 4, text);
-    child.kill('SIGTERM');
-    assert.equal(await ended, 0);
-  } finally {
-    child.kill('SIGKILL');
-    await server.close();
-  }
-});
+}

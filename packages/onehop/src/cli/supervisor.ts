@@ -201,7 +201,7 @@ export class Supervisor implements Running {
         ...this.#held.map(({ descriptor }) => descriptor!),
       ] as const;
       const execPath = bun ?? process.execPath;
-      const own = bun === null && !onBun ? process.execArgv : [];
+      const own = bun === null ? process.execArgv : [];
       const execArgv = own.filter((option) => !debugging.test(option));
       return fork(workerFile, [], { execPath, execArgv, stdio: [...stdio] });
     }
