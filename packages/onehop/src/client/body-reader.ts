@@ -350,7 +350,12 @@ export class BodyReader implements DecoderEvents {
       // While it is filled, the kernel may write to it at any time: a caller who has a view of it could
       // transfer its memory to another owner (postMessage, a stream), who would find our bytes in his.
       if (from === 0 && this.#wholeLength === whole.length) return whole;
-      return copyOf(whole, from, this.#wholeLength);
+      const length = this.#wholeLength - from;
+      if (length < viewBytesMin) return copyOf(whole, from, this.#wholeLength);
+      // Not from the runtime's pool: what is its own can be transferred, and passed on without a copy.
+      const part = this.#buffer(length);
+      copyBytes.call(whole, part, 0, from, this.#wholeLength);
+      return part;
     }
     const piece = this.#first;
     if (piece === null) return null;
