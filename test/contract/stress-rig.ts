@@ -184,6 +184,14 @@ export const handlers: SocketHandlers<End> = {
   },
 };
 
+/** Somebody on this machine who asks whether anybody listens at a port that has become ours. */
+class Stranger extends End {
+  override open(): void {
+    this.socket.destroy();
+  }
+  override data(): void {}
+}
+
 let unixPaths = 0;
 
 export interface PairOptions {
@@ -199,7 +207,12 @@ export async function accept(
 ): Promise<void> {
   const path = join(tmpdir(), `onehop-stress-${process.pid}-${threadId}-${++unixPaths}.sock`);
   const at = unix === true ? { path } : {};
-  const listener = await transport.listen({ ...at, ...bound }, handlers, () => server);
+  let isTaken = false;
+  const listener = await transport.listen({ ...at, ...bound }, handlers, () => {
+    if (isTaken) return new Stranger(server.random, 'a stranger', server.own, server.peer);
+    isTaken = true;
+    return server;
+  });
   listening(unix === true ? { path } : { port: listener.port });
   await until(
     () => server.opened,
