@@ -139,6 +139,21 @@ function watchedHandlers<State>(
   return made as SocketHandlers<State>;
 }
 
+/** Methods of an object, and of all of its kind, that a callback leads to. */
+export function watchMethods(one: object, names: readonly string[]): void {
+  const prototype = Object.getPrototypeOf(one);
+  for (const name of names) {
+    wrapOnce(
+      prototype,
+      name,
+      (real) =>
+        function (this: unknown, ...given) {
+          return pass(name, () => real.apply(this, given));
+        },
+    );
+  }
+}
+
 /** A transport whose events and connects are places, and whose clock only the wheel may set timers on. */
 export function watchedTransport(transport: Transport): Transport {
   const clock: Clock = {
