@@ -314,9 +314,9 @@ const upstream = z
       .describe("send on the caller's Host instead of the target's"),
     tls: z
       .strictObject({
-        ca: z.string().optional().describe('file of PEM certificates'),
-        cert: z.string().optional(),
-        key: z.string().optional(),
+        ca: z.string().optional().describe('file of PEM certificates; read with the configuration'),
+        cert: z.string().optional().describe("file of the gateway's own certificate, with `key`"),
+        key: z.string().optional().describe('file of its private key, not encrypted'),
         serverName: z.string().optional(),
         verify: z.boolean().default(true),
       })
