@@ -84,6 +84,12 @@ export class NameWatcher {
   #threw(target: TargetConfig, thrown: unknown): void {
     this.#wheel.report(thrown, 'the lookup of a target');
     this.#soonAgain(target);
+    try {
+      // The members may have changed before it threw: the next lookup would find nothing new.
+      if (!this.#stopped) this.#onChange();
+    } catch (again) {
+      this.#wheel.report(again, 'the lookup of a target');
+    }
   }
 
   #soonAgain(target: TargetConfig): void {
