@@ -87,11 +87,17 @@ export class KeptBody {
     return last === undefined || last.lent ? 0 : last.bytes.length - last.end;
   }
 
-  /** A body mostly comes in one read: then nothing is left empty. */
+  /**
+   * A body mostly comes in one read: then nothing is left empty. Where memory is given back by hand
+   * there are few lengths, so that blocks can be used again.
+   */
   #blockLength(rest: number): number {
-    if (this.bytes === 0) return rest;
     const longest = this.#budget === null ? blockBytesMax : freedBytesMax;
-    return Math.max(rest, Math.min(longest, Math.max(blockBytesMin, this.bytes)));
+    const grown = this.bytes === 0 ? 0 : Math.min(longest, Math.max(blockBytesMin, this.bytes));
+    const length = Math.max(rest, grown);
+    if (!this.#isFreed(length)) return length;
+    const rounded = 2 ** (31 - Math.clz32(length));
+    return rounded < rest ? rounded * 2 : rounded;
   }
 
   /** Small bodies come and go like other small objects. */
@@ -125,7 +131,7 @@ export class KeptBody {
     const end = freed ? Math.min(block.end, start + blockBytesMax) : block.end;
     this.bytes -= end - start;
     block.start = end;
-    const taken = freed ? copyOf(bytes, start, end) : bytes.subarray(start, end);
+    const taken = freed ? this.#copyOut(bytes, start, end) : bytes.subarray(start, end);
     if (end === block.end) {
       this.#blocks.shift();
       // First, because its length is 0 afterwards.
@@ -141,6 +147,12 @@ export class KeptBody {
     this.#blocks.unshift({ bytes: own, start: 0, end: own.length, lent: false, freed: false });
     this.bytes += own.length;
     this.#hold(own.length);
+  }
+
+  #copyOut(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    const copy = this.#budget!.memory.bodyBuffer(end - start);
+    copy.set(bytes.subarray(start, end));
+    return copy;
   }
 
   /** All of it as one array; nothing is left in here. */

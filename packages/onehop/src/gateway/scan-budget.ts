@@ -11,15 +11,17 @@ export interface ScanLimits {
   readonly requestBodyGraceMs: number;
 }
 
+type BlockMemory = Pick<Transport, 'block' | 'freeBlock' | 'bodyBuffer'>;
+
 export class ScanBudget {
   readonly limits: ScanLimits;
-  readonly memory: Pick<Transport, 'block' | 'freeBlock'>;
+  readonly memory: BlockMemory;
   /** Length of all blocks held now, empty room included. */
   bytes = 0;
   /** Requests that hold much, those that began first in front. */
   readonly #holders = new Set<GatewayExchange>();
 
-  constructor(limits: ScanLimits, memory: Pick<Transport, 'block' | 'freeBlock'>) {
+  constructor(limits: ScanLimits, memory: BlockMemory) {
     this.limits = limits;
     this.memory = memory;
   }

@@ -159,12 +159,12 @@ export interface Transport {
   /** Uninitialized memory of its own for a body that is to be handed over. */
   bodyBuffer(byteLength: number): Buffer;
   /**
-   * Zeroed memory that goes back as soon as {@link freeBlock} says so, whenever the collector comes:
+   * Uninitialized memory that goes back as soon as {@link freeBlock} says so, whenever the collector comes:
    * for what is bounded in bytes and may be much. To be read and written by JavaScript only; what
    * sockets take is a copy.
    */
   block(byteLength: number): Uint8Array;
-  /** Nobody looks at this block any more; it is empty from here on. */
+  /** Nobody looks at this block any more. */
   freeBlock(block: Uint8Array): void;
   /**
    * Joins views of reads that were kept (`keepRead`) into bytes with a buffer of their own, and gives

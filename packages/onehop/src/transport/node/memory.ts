@@ -12,12 +12,31 @@ const ArrayBufferOf = ArrayBuffer as unknown as new (
  * ways leave 256 MB of freed blocks of 64 KB with the process: glibc keeps what is not at the end of
  * its heap, and the collector does not come while nothing is allocated.
  */
-export const block = (byteLength: number): Uint8Array =>
-  new Uint8Array(new ArrayBufferOf(byteLength, { maxByteLength: byteLength }));
-
-export function freeBlock({ buffer }: Uint8Array): void {
-  (buffer as ResizableBuffer).resize(0);
+export function block(byteLength: number): Uint8Array {
+  const spare = spareBlocks.get(byteLength)?.pop();
+  if (spare === undefined) {
+    return new Uint8Array(new ArrayBufferOf(byteLength, { maxByteLength: byteLength }));
+  }
+  spareBytes -= byteLength;
+  return spare;
 }
+
+export function freeBlock(freed: Uint8Array): void {
+  const { length, buffer } = freed;
+  if (spareBytes + length > spareBytesMax) {
+    (buffer as ResizableBuffer).resize(0);
+    return;
+  }
+  spareBytes += length;
+  const list = spareBlocks.get(length);
+  if (list === undefined) spareBlocks.set(length, [freed]);
+  else list.push(freed);
+}
+
+/** Mapping one and faulting its pages in takes as long as filling it several times: a few stay. */
+const spareBytesMax = 4 * 1024 * 1024;
+const spareBlocks = new Map<number, Uint8Array[]>();
+let spareBytes = 0;
 
 /** A buffer from here on is long enough for what is said at {@link primerBytes}. */
 const longBytesMin = 64 * 1024;
