@@ -46,6 +46,37 @@ async function ask(fixture: Fixture, client: ByteClient, path: string, end: stri
 }
 
 describe(`server regressions on ${transport.name}`, () => {
+  for (const on of [rig, simRig(createSimTransport({ seed: 5 }))]) {
+    for (const late of [false, true]) {
+      const when = late ? 'later' : 'at once';
+      test(`what follows a refused CONNECT or upgrade was served (${on.transport.name}, answered ${when})`, async () => {
+        for (const head of ['CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n', upgrade]) {
+          const served: string[] = [];
+          const handler: ServerHandler<unknown> = {
+            onRequest(exchange) {
+              served.push(exchange.request.method);
+              const refuse = (): void => void exchange.respond(400, noFields, 'no');
+              if (late) on.transport.clock.setTimer(refuse, 5);
+              else refuse();
+            },
+          };
+          await run(
+            handler,
+            async (fixture) => {
+              const client = fixture.connect();
+              client.send(head + get('/tunnelled'));
+              assert.ok(await fixture.rig.until(() => client.ended || client.closed, 5000));
+              assert.match(client.text, /^HTTP\/1\.1 400 .*Connection: close.*no$/s);
+              assert.equal(served.length, 1);
+            },
+            {},
+            on,
+          );
+        }
+      });
+    }
+  }
+
   test('a Unix listener counted every caller it ever had as one open address', async () => {
     const path = join(
       tmpdir(),

@@ -371,6 +371,20 @@ const others: Record<string, () => Promise<void>> = {
         client.close();
       },
     ),
+  expectTimeoutMs: () =>
+    limited({ upstream: { expectWait: 2000 } }, fine, async ({ port }) => {
+      const client = await RawClient.open(port);
+      client.send(
+        'POST / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n',
+      );
+      const sentMs = performance.now();
+      assert.ok(await client.untilText('100 Continue'));
+      // Without the key it is 1 s.
+      assert.ok(performance.now() - sentMs > 1500);
+      client.send('x');
+      assert.ok(await client.untilText('200 OK'));
+      client.close();
+    }),
   connectTimeoutMs: async () => {
     // Its queue of connections is full: SYNs are not answered. TLS to a peer that says nothing is
     // the same deadline, and certain.

@@ -5,10 +5,13 @@ import {
   type ForeignHello,
   Framing,
   foreignHello,
+  KnownField,
   parseErrorReason,
   Read,
+  type RequestHead,
   RequestParser,
   requestErrorCode,
+  TargetForm,
 } from '../http1/index.ts';
 import { type Socket, WriteStatus } from '../transport/index.ts';
 import { Exchange } from './exchange.ts';
@@ -279,7 +282,7 @@ export class Connection<State> implements DeadlineOwner {
     this.server.counters.exchangesOpen++;
     this.phase = Phase.Body;
     this.bodyBytes = 0;
-    this.closeAfter = !head.keepAlive;
+    this.closeAfter = !head.keepAlive || asksForTunnel(head);
     const exchange = new Exchange<State>(this, head);
     this.exchange = exchange;
     if (head.framing !== Framing.None) {
@@ -900,6 +903,21 @@ export class Connection<State> implements DeadlineOwner {
     this.destroy(true);
   }
 }
+
+/**
+ * Whether a request is the last of its connection unless it gets a tunnel. Who asks for one may send
+ * bytes for it before the answer (RFC 9298 section 5 says that it may): behind a refusal they would be
+ * read as requests. WebSocket and the upgrades that stay HTTP forbid that (RFC
+ * 9110 section 7.8), so that what follows those is HTTP and an offer that is ignored changes nothing.
+ */
+function asksForTunnel(head: RequestHead): boolean {
+  if (head.targetForm === TargetForm.Authority) return true;
+  if (!head.has(KnownField.Upgrade)) return false;
+  const offers = head.valueOf(KnownField.Upgrade)!.toLowerCase().split(',');
+  return !offers.every((offer) => harmlessOffers.some((name) => offer.trim().startsWith(name)));
+}
+
+const harmlessOffers = ['websocket', 'h2c', 'http/', 'tls/'];
 
 /** Shorter reads are copied where they have to wait. */
 const keptReadBytesMin = 16 * 1024;
