@@ -24,6 +24,15 @@ after(async () => {
   await upstream.close();
 });
 
+const input = () =>
+  simple(
+    [upstream.port],
+    // Each of these answers is a failure of the request, none of the target.
+    { health: { ejectAfter: 1000 } },
+    // A caller that is reset within its upload may lose the answer by itself: Node's sockets do.
+    { limits: { linger: '16MiB', lingerTime: '30s' } },
+  );
+
 type UploadFraming = 'length' | 'chunked';
 
 const headOf = (path: string, framing: UploadFraming): string => {
@@ -57,9 +66,9 @@ const slow = (port: number, path: string, framing: UploadFraming): Promise<strin
 for (const ending of ['close', 'reset'] as const) {
   test(`an upload whose upstream closed without an answer (${ending}) was the caller's fault: 400`, async () => {
     const sides = new Set<string>();
-    const input = simple([upstream.port], { health: { ejectAfter: 1000 } });
+    const config = input();
     await withGateway(
-      input,
+      config,
       async ({ port }) => {
         for (let index = 0; index < tries; index++) {
           const path = `/0/length/close/${ending}/${(index % 3) * 5}`;
@@ -77,8 +86,7 @@ for (const ending of endings) {
     for (const [speed, ask] of Object.entries({ fast, slow })) {
       test(`a ${speed} upload (${framing}) was told 400 or 502 when its upstream had answered early (${ending})`, async () => {
         const sides: string[] = [];
-        // Each of these answers is a failure of the request, none of the target.
-        const input = simple([upstream.port], { health: { ejectAfter: 1000 } });
+        const config = input();
         const got: string[] = [];
         const wanted: string[] = [];
         const attempt = async (port: number, index: number): Promise<void> => {
@@ -89,7 +97,7 @@ for (const ending of endings) {
           got.push(`${text.slice(9, 12)} ${isWhole ? 'whole' : text.slice(-120)}`);
         };
         await withGateway(
-          input,
+          config,
           async ({ port }) => {
             for (let index = 0; index < tries; index++) await attempt(port, index);
           },
