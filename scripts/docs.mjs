@@ -95,7 +95,8 @@ function limitsPage() {
     const key = LIMIT_KEYS[name];
     if (key === undefined) throw new Error(`${name} of core/limits.ts has no configuration key`);
     const meaning = comment.replace(/\s*\n\s*\*\s?/g, ' ').replace(/\{@link (\w+)\}/g, '`$1`');
-    return `| \`${name}\` | \`${value.trim()}\` | \`${key}\` | ${meaning.trim()} |`;
+    const standard = value.trim() === 'Number.POSITIVE_INFINITY' ? 'none' : value.trim();
+    return `| \`${name}\` | \`${standard}\` | \`${key}\` | ${meaning.trim()} |`;
   });
   return [
     '# Limits',

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { LIMITS, type LimitReport } from 'onehop/gateway';
 import { transport } from 'onehop/transport';
 import { chunked, ok, RawServer, type Script } from '../support/raw-server.ts';
 import { pause, type Rig, simple, until, withGateway } from './gateway-rig.ts';
@@ -22,6 +23,10 @@ interface Setup {
   say(bytes: string, waitMs?: number): Promise<number>;
 }
 
+/** Keys of the limits that the gateways of this file told of. */
+const told = new Set<string>();
+const hear = { onLimit: ({ key }: LimitReport) => void told.add(key) };
+
 /** A gateway with these limits in front of a scripted upstream. */
 async function limited(
   settings: { limits?: Settings; upstream?: Settings; route?: Settings },
@@ -36,23 +41,27 @@ async function limited(
   } as object);
   const clients: RawClient[] = [];
   try {
-    await withGateway(input, async (rig) => {
-      const { port } = rig;
-      await body({
-        port,
-        server,
-        rig,
-        async say(bytes, waitMs = 15_000) {
-          const client = await RawClient.open(port);
-          clients.push(client);
-          client.send(bytes);
-          const answered = () => client.ended || /^HTTP\/1\.1 [2-5]/m.test(client.text);
-          if (!(await client.until(answered, waitMs))) return -1;
-          return Number(/^HTTP\/1\.1 ([2-5]\d\d)/m.exec(client.text)?.[1] ?? 0);
-        },
-      });
-      for (const client of clients) client.close();
-    });
+    await withGateway(
+      input,
+      async (rig) => {
+        const { port } = rig;
+        await body({
+          port,
+          server,
+          rig,
+          async say(bytes, waitMs = 15_000) {
+            const client = await RawClient.open(port);
+            clients.push(client);
+            client.send(bytes);
+            const answered = () => client.ended || /^HTTP\/1\.1 [2-5]/m.test(client.text);
+            if (!(await client.until(answered, waitMs))) return -1;
+            return Number(/^HTTP\/1\.1 ([2-5]\d\d)/m.exec(client.text)?.[1] ?? 0);
+          },
+        });
+        for (const client of clients) client.close();
+      },
+      hear,
+    );
   } finally {
     for (const client of clients) client.close();
     await server.close();
@@ -395,14 +404,18 @@ const others: Record<string, () => Promise<void>> = {
       timeouts: { connect: 150 },
       tls: { verify: false },
     };
-    await withGateway(simple([], upstream), async ({ port }) => {
-      const client = await RawClient.open(port);
-      client.send(get());
-      // Without the key it is 5 s.
-      assert.ok(await client.untilText('CONNECT_TIMEOUT', 4000));
-      assert.match(client.text, /^HTTP\/1\.1 504 /);
-      client.close();
-    });
+    await withGateway(
+      simple([], upstream),
+      async ({ port }) => {
+        const client = await RawClient.open(port);
+        client.send(get());
+        // Without the key it is 5 s.
+        assert.ok(await client.untilText('CONNECT_TIMEOUT', 4000));
+        assert.match(client.text, /^HTTP\/1\.1 504 /);
+        client.close();
+      },
+      hear,
+    );
     await server.close();
   },
   poolIdleTimeoutMs: () =>
@@ -519,17 +532,21 @@ async function tries(retry: Settings, expected: number, callers = 1): Promise<vo
     { retry: settings, balance: 'round-robin', health: { ejectAfter: 1000 } },
   );
   try {
-    await withGateway(input, async ({ port }) => {
-      const clients = await Promise.all(
-        Array.from({ length: callers }, () => RawClient.open(port)),
-      );
-      for (const client of clients) client.send(get());
-      for (const client of clients) {
-        assert.ok(await client.untilText('UPSTREAM_RESET'));
-        assert.match(client.text, /^HTTP\/1\.1 502 /);
-        client.close();
-      }
-    });
+    await withGateway(
+      input,
+      async ({ port }) => {
+        const clients = await Promise.all(
+          Array.from({ length: callers }, () => RawClient.open(port)),
+        );
+        for (const client of clients) client.send(get());
+        for (const client of clients) {
+          assert.ok(await client.untilText('UPSTREAM_RESET'));
+          assert.match(client.text, /^HTTP\/1\.1 502 /);
+          client.close();
+        }
+      },
+      hear,
+    );
     const seen = servers.reduce((sum, { requests }) => sum + requests.length, 0);
     assert.equal(seen, expected * callers);
   } finally {
@@ -611,3 +628,15 @@ test('an upstream may send what is within its limits in chunks and trailers, too
       assert.equal(await say(get()), 200);
     },
   ));
+
+// Behind all of the above: each of those limits turned something away.
+test('whatever a limit turned away was told of, with the key that changes the limit', () => {
+  const keys = Object.entries(LIMITS).flatMap(([name, spec]) => {
+    // All connections of a process: not of this page; see gateway-limit-lines.test.ts.
+    if (typeof spec === 'string' || name === 'connectionsMax') return [];
+    const ofUpstream = spec.scope === 'upstream' || spec.scope === 'timeout';
+    return ofUpstream ? `upstreams.up.${spec.key}` : spec.key;
+  });
+  assert.ok(keys.length > 20);
+  assert.deepEqual([...told].sort(), keys.sort());
+});

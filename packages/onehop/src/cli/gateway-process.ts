@@ -48,6 +48,7 @@ export class GatewayProcess implements Running {
     this.observer = new MetricsObserver({
       version: version(),
       accessLog: accessLog === 'off' ? null : openLog(accessLog),
+      onLimit: (line) => process.stderr.write(`onehop: ${line}\n`),
     });
     this.gateway = new Gateway(config, {
       observer: this.observer,

@@ -1,10 +1,17 @@
-import { type ErrorCode, OnehopError, type Phase, RingQueue } from '../core/index.ts';
+import {
+  type ErrorCode,
+  type LimitName,
+  OnehopError,
+  type Phase,
+  RingQueue,
+} from '../core/index.ts';
 import {
   KnownField,
   parseErrorReason,
   Read,
   ResponseParser,
   responseErrorCode,
+  responseErrorLimit,
 } from '../http1/index.ts';
 import { Place, type PoolMember } from '../pool/index.ts';
 import { type Socket, type SocketHandlers, WriteStatus } from '../transport/index.ts';
@@ -336,6 +343,8 @@ export class Connection implements PoolMember<Exchange> {
               responseErrorCode(parser.errorCode),
               parseErrorReason(parser.errorCode),
               exchange.stage >= Stage.Head ? 'body' : 'head',
+              undefined,
+              responseErrorLimit(parser.errorCode),
             ),
           );
           return;
@@ -553,8 +562,14 @@ export class Connection implements PoolMember<Exchange> {
 
   // Failure.
 
-  #fault(code: ErrorCode, message: string, phase: Phase, cause?: unknown): OnehopError {
-    return new OnehopError(code, message, { phase, upstream: this.origin.name, cause });
+  #fault(
+    code: ErrorCode,
+    message: string,
+    phase: Phase,
+    cause?: unknown,
+    limit?: LimitName,
+  ): OnehopError {
+    return new OnehopError(code, message, { phase, upstream: this.origin.name, limit, cause });
   }
 
   /** `exchange` is being failed by its owner: nothing of it may reach the next one. */

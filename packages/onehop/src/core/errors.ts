@@ -4,6 +4,11 @@
  * never given another meaning. `docs/reference/errors.md` is generated from this table.
  */
 
+import type * as limits from './limits.ts';
+
+/** A bound of `core/limits.ts`, or that of all downstream connections. */
+export type LimitName = keyof typeof limits | 'connectionsMax';
+
 /** Who is to blame: the caller, the service behind us, or onehop itself. */
 export type ErrorSide = 'downstream' | 'upstream' | 'internal';
 
@@ -137,6 +142,8 @@ export interface OnehopErrorOptions {
   phase?: Phase;
   /** Origin or target the exchange was meant for, for example `http://10.0.0.1:8000`. */
   upstream?: string;
+  /** The limit that was exceeded, where the code alone does not say which. */
+  limit?: LimitName | undefined;
   cause?: unknown;
 }
 
@@ -146,12 +153,15 @@ export class OnehopError extends Error {
   readonly code: ErrorCode;
   readonly phase: Phase | null;
   readonly upstream: string | null;
+  /** The limit of which this is the breach, where the code alone does not say which. */
+  readonly limit: LimitName | null;
 
   constructor(code: ErrorCode, message: string, options: OnehopErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.phase = options.phase ?? null;
     this.upstream = options.upstream ?? null;
+    this.limit = options.limit ?? null;
   }
 
   get side(): ErrorSide {

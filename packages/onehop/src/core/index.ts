@@ -4,6 +4,7 @@ export {
   type ErrorCode,
   type ErrorSide,
   type ErrorSpec,
+  type LimitName,
   OnehopError,
   type OnehopErrorOptions,
   type Phase,

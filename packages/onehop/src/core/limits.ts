@@ -1,7 +1,7 @@
 /**
  * Every default bound of the engine in one place. Each is configurable where it is enforced; none is
  * "unlimited", because a peer that is slow, greedy or hostile must never cost unbounded memory or
- * time. On breach: see the docstrings (statuses are what a gateway answers).
+ * time (connections of one address are bounded by those of all). On breach: see the docstrings (statuses are what a gateway answers).
  */
 
 // Request and response heads.
@@ -100,8 +100,12 @@ export const poolIdleTimeoutMs = 4000;
 
 // Counts.
 
-/** Downstream connections of one address. Breach: 503 (or 429) with Retry-After. */
-export const connectionsPerAddressMax = 256;
+/**
+ * Downstream connections of one address, trusted proxies exempt. By default only the bound of all
+ * connections counts: behind a load balancer all callers have one address. Breach: 503 (or 429) with
+ * Retry-After.
+ */
+export const connectionsPerAddressMax = Number.POSITIVE_INFINITY;
 /** Connections to one origin. Further requests queue. */
 export const connectionsPerOriginMax = 1024;
 /** Requests waiting for a connection to one origin. Breach: QUEUE_FULL, 503 (or 429). */

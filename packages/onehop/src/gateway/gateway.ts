@@ -15,10 +15,11 @@ import { errorBody, errorFacts } from './error-body.ts';
 import { type GatewayExchange, timerKind } from './exchange.ts';
 import { beginUpload } from './expectation.ts';
 import { failInternal } from './fault.ts';
+import { plainAddress } from './fields.ts';
 import { HealthChecker } from './health.ts';
+import { connectionsBound, LimitPlaces, LimitReporter } from './limits/index.ts';
 import { type GatewayObserver, GuardedObserver, silentObserver } from './observer.ts';
 import { endExchange, finish, onCallerGone, onRequestHead, settle } from './phases.ts';
-import { connectionsCeilingFor, connectionsMaxFor, openFilesMax } from './process-gauges.ts';
 import { failExchange } from './refusal.ts';
 import { onStreamTimer } from './relay.ts';
 import { onRequestBody, onRequestEnd } from './request-body.ts';
@@ -46,14 +47,6 @@ export interface DrainOptions {
   idleMs?: number;
 }
 
-/** What is configured, but never more than the open files of this process allow. */
-function connectionsBound(configured: number | null): number {
-  const openFiles = openFilesMax();
-  if (openFiles === null) return configured ?? defaultServerLimits.connectionsMax;
-  if (configured === null) return connectionsMaxFor(openFiles);
-  return Math.min(configured, connectionsCeilingFor(openFiles));
-}
-
 /** How often it is looked whether a member that was reloaded away is still needed. */
 const retireCheckMs = 500;
 /** Time for the errors that end what is left after the grace to be written. */
@@ -79,6 +72,10 @@ export class Gateway {
   readonly #descriptors: readonly number[];
   /** 0 <= x < 1; for balancing and pauses. */
   readonly random: () => number;
+  /** What limits turned away, as it is told. */
+  readonly limitReporter: LimitReporter;
+  /** Told of all that limits turn away. */
+  readonly limits: LimitPlaces;
   readonly #lookup: GatewayOptions['lookup'];
   #checkers: HealthChecker[] = [];
   #watchers: NameWatcher[] = [];
@@ -101,6 +98,9 @@ export class Gateway {
     this.tables = new Tables(config, this.#environment(), null);
     const { limits } = config;
     this.scans = new ScanBudget(limits, this.transport);
+    const connections = connectionsBound(limits.connectionsMax, defaultServerLimits.connectionsMax);
+    this.limitReporter = new LimitReporter(this.wheel, (report) => this.observer.onLimit?.(report));
+    this.limits = new LimitPlaces(this.limitReporter, limits, connections);
     this.server = createServer<GatewayExchange>({
       transport: this.transport,
       wheel: this.wheel,
@@ -138,7 +138,12 @@ export class Gateway {
         onFinish: (downstream) => {
           if (downstream.state !== undefined) finish(downstream.state);
         },
-        onRefused: (refusal) => this.observer.onRefused?.(refusal),
+        onRefused: (refusal) => {
+          this.observer.onRefused?.(refusal);
+          this.limits.requestRefused(refusal.error, refusal.status, refusal.remoteAddress);
+        },
+        onConnectionRefused: (limit, status, address) =>
+          this.limits.connectionRefused(limit, status, address),
         onError: (error, downstream) => {
           this.observer.onInternalError(error, 'a step of the downstream side');
           // Where `finish` itself threw, or what calls it: what it settles is settled all the same.
@@ -150,11 +155,13 @@ export class Gateway {
       // The names are the same: what the server half does not know it does not read.
       limits: {
         ...limits,
-        connectionsMax: connectionsBound(limits.connectionsMax),
+        connectionsMax: connections.max,
+        connectionsPerAddressMax: limits.connectionsPerAddressMax ?? Number.POSITIVE_INFINITY,
         // Each route has its own, which may be higher than the general one.
         bodyBytesMax: Number.POSITIVE_INFINITY,
       },
       timeouts: limits,
+      isTrusted: (address) => this.tables.trustedPeers.has(plainAddress(address)),
     });
   }
 
@@ -337,6 +344,7 @@ export class Gateway {
       await this.server.close({ drainMs: graceMs + (graceMs > 0 ? endingMs : 0), idleMs });
     } finally {
       this.wheel.clearTimer(ending);
+      this.limitReporter.close();
       this.#endUpstreams();
     }
   }

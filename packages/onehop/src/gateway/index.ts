@@ -14,6 +14,7 @@ export {
 export type { GatewayExchange } from './exchange.ts';
 export { type ExplainedRequest, type Explanation, explainRequest } from './explain.ts';
 export { createGateway, type DrainOptions, Gateway, type GatewayOptions } from './gateway.ts';
+export { LIMITS, type LimitReport, type LimitSpec, reportEveryMs } from './limits/index.ts';
 export { type GatewayObserver, silentObserver } from './observer.ts';
 export { MetricsObserver, type MetricsOptions, runtimeName } from './observer-metrics.ts';
 export { connectionsCeilingFor, connectionsMaxFor, openFilesMax } from './process-gauges.ts';

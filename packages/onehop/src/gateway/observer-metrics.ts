@@ -5,6 +5,7 @@ import { type Snapshot, SnapshotWriter } from '../telemetry/index.ts';
 import type { AccessLog } from './access-log.ts';
 import type { EventStream, GatewayExchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import type { LimitReport } from './limits/index.ts';
 import { CancelPhase, RouteSeries, UpstreamSeries } from './metrics-series.ts';
 import type { GatewayObserver } from './observer.ts';
 import { processGauges } from './process-gauges.ts';
@@ -16,6 +17,8 @@ const AGES = [1, 5, 15, 60, 300, 900] as const;
 export interface MetricsOptions {
   version: string;
   accessLog?: AccessLog | null;
+  /** Told in a line what limits turn away, at most every ten seconds for each; default: nobody. */
+  onLimit?: (line: string) => void;
   /** Told of bugs beyond counting them; default: a line on stderr, for each kind one in ten seconds. */
   onInternalError?: FaultReport;
 }
@@ -28,6 +31,7 @@ export class MetricsObserver implements GatewayObserver {
   readonly #version: string;
   readonly #startedMs = Date.now();
   readonly #onInternalError: FaultReport;
+  readonly #onLimit: (line: string) => void;
   readonly #routes = new Map<string, RouteSeries>();
   readonly #upstreams = new Map<string, UpstreamSeries>();
   readonly #unrouted = new RouteSeries('', '');
@@ -37,6 +41,7 @@ export class MetricsObserver implements GatewayObserver {
   constructor(options: MetricsOptions) {
     this.#version = options.version;
     this.accessLog = options.accessLog ?? null;
+    this.#onLimit = options.onLimit ?? (() => {});
     this.#onInternalError = options.onInternalError ?? new FaultLog().add;
   }
 
@@ -114,6 +119,10 @@ export class MetricsObserver implements GatewayObserver {
     increment(healthy ? series.turnedHealthy : series.turnedUnhealthy, label);
   }
 
+  onLimit(report: LimitReport): void {
+    this.#onLimit(report.text);
+  }
+
   onInternalError(error: unknown, where: string): void {
     this.#internalErrors++;
     this.#onInternalError(error, where);
@@ -157,6 +166,9 @@ export class MetricsObserver implements GatewayObserver {
     for (const series of this.#routes.values()) series.write(out);
     for (const series of this.#upstreams.values()) series.write(out);
     for (const [reason, count] of this.#rejects) out.number('onehop_rejects_total', count, reason);
+    for (const [key, total] of gateway.limitReporter.totals()) {
+      out.number('onehop_limit_refusals_total', total, key);
+    }
     writeAges(out, gateway);
     for (const upstream of gateway.tables.upstreams.values()) writeUpstream(out, gateway, upstream);
     writeDownstream(out, gateway);

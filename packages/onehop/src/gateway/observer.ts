@@ -5,6 +5,7 @@
 import { type OnehopError, reportFault } from '../core/index.ts';
 import type { Refusal } from '../server/index.ts';
 import type { EventStream, GatewayExchange } from './exchange.ts';
+import type { LimitReport } from './limits/index.ts';
 import type { Member, Upstream } from './upstream.ts';
 
 export interface GatewayObserver {
@@ -24,6 +25,11 @@ export interface GatewayObserver {
   onConnect?(upstream: string, durationMs: number): void;
   /** The server half answered a request itself: malformed, too large or late in its head. */
   onRefused?(refusal: Refusal): void;
+  /**
+   * A limit turned something away: the first time at once, then at most every ten seconds for each
+   * limit, with how often it was since.
+   */
+  onLimit?(report: LimitReport): void;
   /**
    * A bug: something threw where nothing may, a method of this observer for one. `where` says in
    * words what it was; the same for all of a kind.
@@ -112,6 +118,14 @@ export class GuardedObserver implements Required<GatewayObserver> {
       this.#after('onRefused', this.#inner.onRefused?.(refusal));
     } catch (error) {
       this.#threw('onRefused', error);
+    }
+  }
+
+  onLimit(report: LimitReport): void {
+    try {
+      this.#after('onLimit', this.#inner.onLimit?.(report));
+    } catch (error) {
+      this.#threw('onLimit', error);
     }
   }
 

@@ -229,8 +229,11 @@ export function endExchange(exchange: GatewayExchange): void {
 /** Exactly once, last. */
 export function finish(exchange: GatewayExchange): void {
   settle(exchange);
-  exchange.gateway.observer.onFinish(exchange);
-  const { upstream } = exchange;
+  const { gateway, upstream } = exchange;
+  gateway.observer.onFinish(exchange);
+  if (exchange.error !== null || exchange.retryDenied !== null) {
+    gateway.limits.exchangeEnded(exchange);
+  }
   if (upstream !== null && upstream.queue.length > 0) admitWaiting(upstream);
 }
 

@@ -201,6 +201,7 @@ function keepScanned(
   if (exchange.scanner!.model === null && pieces.bytes + end - start > scanBytesMax) {
     const text = `The body names no model in its first ${scanBytesMax} bytes (limits.scan).`;
     refuse(exchange, 413, 'SCAN_TOO_LONG', text);
+    exchange.gateway.limits.exchangeRefused(exchange, 'scanBytesMax', 413);
     return false;
   }
   const growth = pieces.growth(end - start);
@@ -218,6 +219,7 @@ function keepScanned(
 function refuseScan(exchange: GatewayExchange): void {
   const text = 'Too many bodies wait for their model to come (limits.scans).';
   refuseBusy(exchange, 'SCANS_FULL', text, 1000);
+  exchange.gateway.limits.exchangeRefused(exchange, 'scansBytesMax', 503);
   if (exchange.pieces !== null) dropPieces(exchange);
 }
 

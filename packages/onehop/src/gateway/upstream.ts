@@ -324,6 +324,11 @@ function originOptions(
     parserLimits: {
       ...responseLimits,
       headBytesMax: config.limits.responseHeadBytesMax,
+      // Grows with the head: it has no key of its own.
+      headerBytesMax: Math.max(
+        responseLimits.headerBytesMax,
+        config.limits.responseHeadBytesMax >> 1,
+      ),
       headersCountMax: config.limits.responseHeadersCountMax,
       interimResponsesMax: config.limits.interimResponsesMax,
     },

@@ -34,8 +34,10 @@ export {
   ParseError,
   parseErrorReason,
   requestErrorCode,
+  requestErrorLimit,
   responseError,
   responseErrorCode,
+  responseErrorLimit,
 } from './parse-error.ts';
 export { PreparedHead } from './prepared-head.ts';
 export { METHOD_BYTES_MAX, RequestParser } from './request-parser.ts';

@@ -3,7 +3,7 @@
  * path. A request that fails is answered with the prepared reply of its number; a response that
  * fails becomes 502.
  */
-import { type ErrorCode, OnehopError } from '../core/index.ts';
+import { type ErrorCode, type LimitName, OnehopError } from '../core/index.ts';
 import { reasonOf } from './status.ts';
 
 interface ParseErrorSpec {
@@ -184,6 +184,40 @@ export function responseErrorCode(code: number): ErrorCode {
     return 'UPSTREAM_TRUNCATED';
   }
   return 'RESPONSE_INVALID';
+}
+
+/** The limit that a message exceeded, in either direction. */
+const LIMITS: Partial<Record<number, LimitName>> = {
+  [ParseError.UriTooLong]: 'requestLineBytesMax',
+  [ParseError.HeadTooLarge]: 'headBytesMax',
+  [ParseError.FieldTooLarge]: 'headerBytesMax',
+  [ParseError.TooManyFields]: 'headersCountMax',
+  [ParseError.BodyTooLarge]: 'bodyBytesMax',
+  [ParseError.ContentLengthTooLarge]: 'bodyBytesMax',
+  [ParseError.TrailersTooLarge]: 'trailerBytesMax',
+  [ParseError.TooManyTrailers]: 'trailersCountMax',
+  [ParseError.ChunkExtensionTooLong]: 'chunkExtensionBytesMax',
+  [ParseError.ChunkExtensionsTooLong]: 'chunkExtensionsBytesMax',
+  [ParseError.ChunkSizeTooLarge]: 'chunkSizeDigitsMax',
+};
+
+/** The limit that a request exceeded; undefined for any other fault. */
+export const requestErrorLimit = (code: number): LimitName | undefined => LIMITS[code];
+
+/** The limit that a response exceeded; undefined for any other fault, and where it is fixed. */
+export function responseErrorLimit(code: number): LimitName | undefined {
+  switch (code) {
+    // A field may be as long as half a head.
+    case ParseError.FieldTooLarge:
+    case ParseError.HeadTooLarge:
+      return 'responseHeadBytesMax';
+    case ParseError.TooManyFields:
+      return 'responseHeadersCountMax';
+    case ParseError.TooManyInterim:
+      return 'interimResponsesMax';
+    default:
+      return undefined;
+  }
 }
 
 /** The error a client reports for a faulty response. Allocates: not for the data path. */

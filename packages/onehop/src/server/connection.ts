@@ -11,6 +11,7 @@ import {
   type RequestHead,
   RequestParser,
   requestErrorCode,
+  requestErrorLimit,
   TargetForm,
 } from '../http1/index.ts';
 import { type Socket, WriteStatus } from '../transport/index.ts';
@@ -366,6 +367,7 @@ export class Connection<State> implements DeadlineOwner {
           408,
           new OnehopError('REQUEST_TIMEOUT', 'the request body comes too slowly', {
             phase: 'request',
+            limit: 'requestBodyBytesPerSecondMin',
           }),
         );
       } else {
@@ -706,7 +708,7 @@ export class Connection<State> implements DeadlineOwner {
     const error = new OnehopError(
       requestErrorCode(code),
       foreign === null ? parseErrorReason(code) : foreign.reason,
-      { phase: 'request' },
+      { phase: 'request', limit: requestErrorLimit(code) },
     );
     this.fail(errorReplyStatus(code), error, foreign === null ? null : foreign.reply);
   }
@@ -833,6 +835,7 @@ export class Connection<State> implements DeadlineOwner {
           408,
           new OnehopError('REQUEST_TIMEOUT', 'the request head is incomplete', {
             phase: 'request',
+            limit: 'requestHeadTimeoutMs',
           }),
         );
         break;
@@ -844,7 +847,10 @@ export class Connection<State> implements DeadlineOwner {
         }
         this.fail(
           408,
-          new OnehopError('REQUEST_TIMEOUT', 'the request body stopped', { phase: 'request' }),
+          new OnehopError('REQUEST_TIMEOUT', 'the request body stopped', {
+            phase: 'request',
+            limit: 'requestBodyGapTimeoutMs',
+          }),
         );
         break;
       case Phase.Lingering:
@@ -898,7 +904,11 @@ export class Connection<State> implements DeadlineOwner {
     }
     const exchange = this.exchange;
     if (exchange !== null) {
-      this.endExchange(exchange, new OnehopError('ABORTED', 'the caller stopped reading'));
+      const limit = 'writeStallTimeoutMs';
+      this.endExchange(
+        exchange,
+        new OnehopError('ABORTED', 'the caller stopped reading', { limit }),
+      );
     }
     this.destroy(true);
   }

@@ -80,6 +80,9 @@ export class ServerCore<State> {
   readonly date: DateField;
   readonly allowHalfOpen: boolean | 'probe';
   readonly autoContinue: boolean;
+  private readonly isTrusted: (address: string) => boolean;
+  /** Addresses are counted only where there is a bound for them. */
+  private readonly countsAddresses: boolean;
   /** Field lines of every response. */
   readonly fixedBlock: FieldBlock;
   readonly fixedFields: string;
@@ -125,6 +128,8 @@ export class ServerCore<State> {
     this.date = new DateField(this.wheel);
     this.allowHalfOpen = options.allowHalfOpen ?? false;
     this.autoContinue = options.autoContinue ?? true;
+    this.isTrusted = options.isTrusted ?? (() => false);
+    this.countsAddresses = Number.isFinite(this.limits.connectionsPerAddressMax);
     this.fixedBlock = fieldBlock(
       options.serverName === undefined ? [] : ['Server', options.serverName],
     );
@@ -134,18 +139,22 @@ export class ServerCore<State> {
   /** Takes a new socket in, or refuses it. */
   admit(connection: Connection<State>, socket: Socket<Connection<State>>): void {
     const { counters, limits } = this;
-    const address = socket.remoteAddress;
     // Callers on a Unix socket have no address to be told apart by.
+    const address = this.countsAddresses ? socket.remoteAddress : '';
     const ofAddress = address === '' ? 0 : (this.perAddress.get(address) ?? 0) + 1;
     counters.connectionsOpened++;
     // Those that were refused and linger are no places taken, or a flood would keep itself out.
     const full = counters.connectionsOpen - this.refusedOpen >= limits.connectionsMax;
-    if (this.refusing || full || ofAddress > limits.connectionsPerAddressMax) {
+    const tooMany = ofAddress > limits.connectionsPerAddressMax && !this.isTrusted(address);
+    if (this.refusing || full || tooMany) {
       counters.connectionsRefused++;
       const ofItsOwn = !this.refusing && !full;
       if (this.refusing) counters.connectionsRefusedClosing++;
       else if (ofItsOwn) counters.connectionsRefusedPerAddress++;
-      this.refuse(connection, socket, ofItsOwn ? limits.connectionsPerAddressStatus : 503);
+      const status = ofItsOwn ? limits.connectionsPerAddressStatus : 503;
+      const { remoteAddress } = socket;
+      this.refuse(connection, socket, status);
+      if (!this.refusing) this.tellRefused(ofItsOwn, status, remoteAddress);
       return;
     }
     if (ofAddress > 0) this.perAddress.set(address, ofAddress);
@@ -174,6 +183,15 @@ export class ServerCore<State> {
     const reply = errorReplyOfStatus(status);
     connection.write(reply, 0, reply.length);
     connection.closeGracefully();
+  }
+
+  private tellRefused(ofItsOwn: boolean, status: number, address: string): void {
+    const limit = ofItsOwn ? 'connectionsPerAddressMax' : 'connectionsMax';
+    try {
+      this.handler.onConnectionRefused?.(limit, status, address);
+    } catch (thrown) {
+      this.report(thrown, null);
+    }
   }
 
   /** The connection is gone. */

@@ -28,6 +28,15 @@ export interface ServerHandler<State> {
   onFinish?(exchange: Exchange<State>): void;
   /** A request was answered by the server itself, before it was one for {@link onRequest}. */
   onRefused?(refusal: Refusal): void;
+  /**
+   * A connection was answered with `status` at once and closed, because of `limit`; those that come
+   * while the server shuts down are not told of. A flood of them is a flood of calls.
+   */
+  onConnectionRefused?(
+    limit: 'connectionsMax' | 'connectionsPerAddressMax',
+    status: number,
+    remoteAddress: string,
+  ): void;
   /** A callback of this object threw, or `Exchange` was misused: a bug to report. */
   onError?(error: unknown, exchange: Exchange<State> | null): void;
 }
@@ -69,7 +78,10 @@ export interface ServerLimits {
   bodyBytesMax: number;
   /** Open connections; beyond it a connection gets 503 and is closed. */
   connectionsMax: number;
-  /** Open connections of one address. Breach: {@link connectionsPerAddressStatus}. */
+  /**
+   * Open connections of one address, but for those of {@link ServerOptions.isTrusted}. Breach:
+   * {@link connectionsPerAddressStatus}. Default: no bound of its own.
+   */
   connectionsPerAddressMax: number;
   /** 503, or 429: it is the address that has too many. Default 503. */
   connectionsPerAddressStatus: number;
@@ -120,6 +132,11 @@ export interface ServerOptions<State> {
   allowHalfOpen?: boolean | 'probe';
   /** Whether `100 Continue` is sent when `onRequest` returns without an answer. Default true. */
   autoContinue?: boolean;
+  /**
+   * Whether many callers share this address, as those of a proxy do: `connectionsPerAddressMax` does
+   * not hold for it. Asked when it would be refused. Default: no address is.
+   */
+  isTrusted?: (address: string) => boolean;
   /** Value of a `Server` field in every response; none by default. */
   serverName?: string;
 }

@@ -61,6 +61,10 @@ export const METRICS = {
     'reason',
     'Requests the gateway answered itself with an error, by code, before any upstream was asked.',
   ),
+  onehop_limit_refusals_total: counter(
+    'limit',
+    'What limits turned away (connections, requests, responses, retries), by the key that changes the limit.',
+  ),
   onehop_errors_total: counter(
     'upstream code',
     'Requests that failed after an upstream was asked.',

@@ -25,7 +25,6 @@ const {
   chunkExtensionBytesMax,
   chunkExtensionsBytesMax,
   chunkSizeDigitsMax,
-  connectionsPerAddressMax,
   connectionsPerOriginMax,
   connectTimeoutMs,
   expectTimeoutMs,
@@ -412,8 +411,10 @@ const downstreamLimits = z
         'open connections; else 503 with Retry-After. Default: 40 % of the open files allowed',
       ),
     connectionsPerAddress: count
-      .default(connectionsPerAddressMax)
-      .describe('open connections of one address; else connectionsPerAddressStatus'),
+      .optional()
+      .describe(
+        'open connections of one address that is not in trustForwarded; else connectionsPerAddressStatus. Default: only connections counts',
+      ),
     connectionsPerAddressStatus: busyStatus
       .default(503)
       .describe('answer to connections beyond that, with Retry-After: 503 or 429'),
@@ -459,7 +460,7 @@ const downstreamLimits = z
     scanBytesMax: given.scan,
     scansBytesMax: given.scans,
     connectionsMax: given.connections ?? null,
-    connectionsPerAddressMax: given.connectionsPerAddress,
+    connectionsPerAddressMax: given.connectionsPerAddress ?? null,
     connectionsPerAddressStatus: given.connectionsPerAddressStatus,
     requestsPerConnectionMax: given.requestsPerConnection,
     readAheadBytesMax: given.readAhead,
@@ -489,7 +490,9 @@ export const gatewaySchema = z.strictObject({
   trustForwarded: z
     .array(z.string())
     .default([])
-    .describe('addresses of proxies whose X-Forwarded-* is kept and appended to'),
+    .describe(
+      'addresses of proxies whose X-Forwarded-* is kept and appended to; limits.connectionsPerAddress does not hold for them',
+    ),
   drain: z
     .strictObject({
       announce: duration.default(0).describe('readiness fails this long before accepting stops'),

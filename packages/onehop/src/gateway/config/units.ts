@@ -39,6 +39,24 @@ export function parseBytes(value: string | number): number | null {
   return parseWithUnit(value, BYTES_PATTERN, BYTES_PER_UNIT);
 }
 
+/** 67108864 → `"64MiB"`: the largest unit that needs no fraction. */
+export function formatBytes(bytes: number): string {
+  for (const unit of ['GiB', 'MiB', 'KiB'] as const) {
+    const size = BYTES_PER_UNIT[unit]!;
+    if (bytes >= size && bytes % size === 0) return `${bytes / size}${unit}`;
+  }
+  return `${bytes} bytes`;
+}
+
+/** 1500 → `"1500ms"`, 120000 → `"2m"`: the largest unit that needs no fraction. */
+export function formatDuration(ms: number): string {
+  for (const unit of ['h', 'm', 's'] as const) {
+    const length = MS_PER_UNIT[unit]!;
+    if (ms >= length && ms % length === 0) return `${ms / length}${unit}`;
+  }
+  return `${ms}ms`;
+}
+
 /** `"20%"` → 0.2; a bare number is the share itself, 0 to 1. Null when it is neither. */
 export function parseShare(value: string | number): number | null {
   if (typeof value === 'number') return value >= 0 && value <= 1 ? value : null;
