@@ -413,3 +413,25 @@ inBoth('a reload goes on with the addresses that are known, and follows them', (
     assert.equal(await ask(), B);
   }),
 );
+
+inBoth('what began before a reload was lost when the address left after it', (kind) =>
+  named(
+    kind,
+    [A!, B!],
+    { limits: { pending: 1, queueWait: '1h' }, retry: { attempts: 1 } },
+    async ({ send, answer, resolveTo, until, gateway, machines }) => {
+      const held = send('/hold');
+      assert.ok(await until(() => machines.get(A!)!.held.length === 1));
+      const waiting = send('/');
+      const old = gateway.tables.upstreams.get('up')!;
+      assert.ok(await until(() => old.queue.length === 1));
+      const { config } = gateway.tables;
+      const up = { ...config.upstreams['up']!, slowStartMs: 1 };
+      gateway.reload({ ...config, upstreams: { up } });
+      await resolveTo([B!]);
+      machines.get(A!)!.held[0]!.send(ok('held'));
+      assert.equal(await answer(held), 'held');
+      assert.equal(await answer(waiting), B);
+    },
+  ),
+);

@@ -183,6 +183,11 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     };
   }
 
+  /** It was closed, left or destroyed, and takes no more requests. */
+  get isClosing(): boolean {
+    return this.#closing;
+  }
+
   /** Takes no more requests, lets those under way end, then resolves. */
   close(): Promise<void> {
     this.#closing = true;

@@ -108,12 +108,12 @@ export function retryOrFail(
   failed: UpstreamExchange,
   error: OnehopError,
 ): void {
-  const { upstream, member } = exchange;
+  const { upstream } = exchange;
   exchange.attempts += failed.attempt - 1;
   exchange.freeAttempts += failed.attempt - 1;
   leaveMember(exchange, verdictOf(error));
   if (exchange.downstream.finished) return;
-  if (error.code === 'CLIENT_CLOSED' && !failed.sent && member?.draining === true) {
+  if (error.code === 'CLIENT_CLOSED' && !failed.sent && upstream !== null) {
     passOn(exchange, error);
     return;
   }
@@ -128,12 +128,15 @@ export function retryOrFail(
 }
 
 /**
- * The address of its member left the name while the exchange waited for a connection: nothing was
- * tried, so whoever is there takes it over without an attempt being counted.
+ * The address of its member left the name before the exchange had a connection: nothing was tried, so
+ * whoever is there takes it over without an attempt being counted. After a reload that may be a member
+ * of the upstream in force: the old one is not told of addresses any more.
  */
 function passOn(exchange: GatewayExchange, error: OnehopError): void {
-  const heir = exchange.upstream!.pickHeir(exchange.gateway.nowMs());
-  if (heir === null) {
+  const { gateway, upstream } = exchange;
+  const current = gateway.tables.upstreams.get(upstream!.name) ?? upstream!;
+  const heir = current.pickHeir(gateway.nowMs());
+  if (heir === null || heir.origin.isClosing) {
     failExchange(exchange, error);
     return;
   }
