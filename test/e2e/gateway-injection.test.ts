@@ -43,6 +43,7 @@ const observing = (report: (error: unknown) => void) =>
     onCancel() {},
     onConnect() {},
     onRefused() {},
+    onLimit() {},
     onInternalError: report,
   }) satisfies Required<GatewayObserver>;
 
