@@ -136,6 +136,7 @@ class Scenario {
           targets: ['http://up.test:80'],
           balance: 'round-robin' as const,
           dnsRefresh: 3 * stepMs,
+          expectWait: 2 * stepMs,
           health: { path: '/health', interval: 2 * stepMs, timeout: stepMs, ejectAfter: 2 },
           timeouts: { head: 5 * stepMs, idle: 5 * stepMs },
           retry: { attempts: 3, backoff: stepMs },
@@ -262,6 +263,14 @@ class Scenario {
     tunnel.send('to you');
     await this.pause(stepMs);
     tunnel.end();
+    // Nobody asks for its body before the wait for that is over.
+    const expects = this.call(
+      'POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n',
+      () => /HTTP\/1\.1 [2-5]\d\d /.test(expects.text),
+    );
+    await this.until(() => expects.text !== '' || expects.ended || expects.closed, 1000);
+    expects.send('hello');
+    await this.allOver();
     // One late in its head, one in its body, one that is idle until it is closed.
     this.call('GET / HT');
     this.call('POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nab');
@@ -291,11 +300,11 @@ class Scenario {
   async check(thrown: boolean): Promise<void> {
     for (const { client } of this.callers) if (!client.closed) client.socket!.destroy();
     const open = (): [string, number][] => {
-      const { server, tables } = this.gateway;
+      const { server, tables, scans } = this.gateway;
       const found: [string, number][] = [['connections', server.counters.connectionsOpen]];
       const upstreams = [...tables.upstreams.values()];
       for (const each of this.#before === null ? [tables] : [tables, this.#before]) {
-        found.push(...Object.entries(gauges({ server, tables: each } as Gateway)));
+        found.push(...Object.entries(gauges({ server, tables: each, scans } as Gateway)));
         upstreams.push(...each.upstreams.values());
       }
       for (const { members } of upstreams) {
