@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compareRevisions, judgeRatios, pooled } from './compare.ts';
 import { readScenarios } from './run.ts';
+import { loadsName } from './text.ts';
 import type { AgainstBars, Cell, Group, Sample } from './types.ts';
 
 const cell = (id: string, over: Partial<Cell> = {}): Cell => ({
@@ -169,4 +170,11 @@ test('what is only reported names loads and forwarders that exist', () => {
       assert.ok(found?.forwarders.includes(forwarder), `${forwarder} in ${id}`);
     }
   }
+});
+
+test('uploads and downloads taken together do not go by one name', () => {
+  assert.equal(loadsName(['50B-c10']), '50B-c10');
+  assert.equal(loadsName(['50B-c10', '1KB-c50']), 'all 2 together');
+  assert.equal(loadsName(['post-1MB-c16', 'post-5MB-c8']), 'all 2 post');
+  assert.equal(loadsName(['get-1MB-c16', 'get-5MB-c8']), 'all 2 get');
 });

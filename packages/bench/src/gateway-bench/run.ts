@@ -90,8 +90,8 @@ const paceOf = (cell: Cell, quick: boolean): Pace => {
 };
 
 /**
- * Rounds that one set of processes serves. Two processes of one build differ by a per cent or two, so
- * a comparison of builds, which is about as much, needs new ones in every round.
+ * Rounds that one set of processes serves. Two processes of one build need not cost the same, so rounds
+ * that share them are not independent; a comparison that asks for 2 % has new ones in each.
  */
 const roundsPerStart = ({ other }: BenchOptions): number => (other === null ? 3 : 1);
 
@@ -391,7 +391,7 @@ export async function runBench(options: BenchOptions): Promise<BenchOutcome> {
   if (options.other !== null) {
     warnings.push(
       'processes were new in every round: ours had less time to be compiled than in a run without ' +
-        '--against, so ratios to nginx are a little higher here',
+        '--against, so ratios to nginx may be higher here',
     );
   }
   const forwardersUsed = all.filter((one) => used.has(one));

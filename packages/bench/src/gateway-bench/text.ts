@@ -91,9 +91,16 @@ const ratioMarks: Record<RevisionRatio['verdict'], string> = {
   reported: picocolors.dim('no bar      '),
 };
 
+/** One load by its name; several by what their names begin with, if with the same. */
+export function loadsName(cells: readonly string[]): string {
+  if (cells.length === 1) return cells[0]!;
+  const kinds = new Set(cells.map((cell) => cell.slice(0, cell.indexOf('-'))));
+  return kinds.size === 1 ? `all ${cells.length} ${[...kinds][0]}` : `all ${cells.length} together`;
+}
+
 function ratioLine({ cells, bars, forwarder, figure, ...judged }: RevisionRatio): string {
   const { found, interval, verdict, reason } = judged;
-  const load = cells.length === 1 ? cells[0]! : `all ${cells.length} together`;
+  const load = loadsName(cells);
   const median = found === null ? '-' : found.median.toFixed(3);
   const sure =
     interval === null
