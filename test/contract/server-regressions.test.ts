@@ -77,6 +77,69 @@ describe(`server regressions on ${transport.name}`, () => {
     }
   }
 
+  for (const on of [rig, simRig(createSimTransport({ seed: 6 }))]) {
+    const { name } = on.transport;
+    const refusing: ServerHandler<unknown> = {
+      onRequest(exchange) {
+        // In pieces, as a response is that is passed on.
+        exchange.start(401, noFields, 2);
+        exchange.write(Buffer.from('no'));
+        exchange.end();
+      },
+    };
+    const post = (bytes: number): string =>
+      `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n`;
+
+    test(`a refusal ahead of a long body promised a connection that was then closed (${name})`, () =>
+      run(
+        refusing,
+        async (fixture) => {
+          const long = fixture.connect();
+          long.send(`${post(1_000_000)}x`);
+          assert.ok(await on.until(() => long.text.endsWith('no')));
+          assert.match(long.text, /\r\nConnection: close\r\n/i);
+          // What is left of a short one is read, and the next request served.
+          const short = fixture.connect();
+          short.send(`${post(2000)}x`);
+          assert.ok(await on.until(() => short.text.endsWith('no')));
+          assert.doesNotMatch(short.text, /\r\nConnection: close\r\n/i);
+          short.send('x'.repeat(1999) + get('/'));
+          assert.ok(await on.until(() => short.text.split('HTTP/1.1 401').length === 3));
+        },
+        { timeouts: { lingerTimeoutMs: 10_000 } },
+        on,
+      ));
+
+    test(`a caller that goes on sending its body was reset before it read the refusal (${name})`, () =>
+      run(
+        refusing,
+        async (fixture) => {
+          const client = fixture.connect();
+          client.send(post(1_000_000));
+          assert.ok(await on.until(() => client.ended));
+          // Slower than one time to linger, in all.
+          for (let sent = 0; sent < 10; sent++) {
+            client.send(Buffer.alloc(100_000));
+            const until = on.transport.clock.nowMs() + 60;
+            await on.until(() => on.transport.clock.nowMs() >= until);
+          }
+          assert.ok(!client.closed, 'it was cut off within its body');
+          // Beyond its body as much as any caller may.
+          for (let more = 0; more < 100 && !client.closed; more++) {
+            client.send(Buffer.alloc(2000));
+            await on.until(() => client.closed, 50);
+          }
+          assert.ok(client.closed, 'it is kept for a caller that never stops');
+        },
+        {
+          limits: { lingerBytesMax: 1000 },
+          // On a busy machine a pause may be any time long.
+          timeouts: { lingerTimeoutMs: name === 'sim' ? 200 : 10_000 },
+        },
+        on,
+      ));
+  }
+
   test('a Unix listener counted every caller it ever had as one open address', async () => {
     const path = join(
       tmpdir(),

@@ -51,7 +51,10 @@ export const relayBufferBytesMax = 64 * 1024;
 export const stalledReadAheadBytesMax = 1024 * 1024;
 /** Callers at a time that are read so far ahead; of others only a reset is heard. */
 export const stalledReadersMax = 64;
-/** Read and dropped after an early error response, so that the caller can read it; then RST. */
+/**
+ * Read and dropped after an early error response, beside what is left of the body that it was sending, so
+ * that the caller can read it; then RST.
+ */
 export const lingerBytesMax = 64 * 1024;
 
 // Downstream deadlines.
@@ -72,7 +75,7 @@ export const keepAliveTimeoutMs = 60_000;
 export const requestsPerConnectionMax = 10_000;
 /** No progress of a write to the caller. Breach: RST. */
 export const writeStallTimeoutMs = 30_000;
-/** After an early error response, see {@link lingerBytesMax}. */
+/** After an early error response, see {@link lingerBytesMax}; up to 30 times as long while bytes still come. */
 export const lingerTimeoutMs = 1000;
 
 // Upstream deadlines (client).

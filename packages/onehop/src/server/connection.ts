@@ -46,6 +46,9 @@ const probeDelaysMs = [1, 4, 15, 50, 250, 1000];
 /** How often it is looked whether a caller that is held up is still there. */
 const stalledLookMs = 1000;
 
+/** A caller that goes on sending behind its answer is given so many times `lingerTimeoutMs`. */
+const lingerTimesMax = 30;
+
 const readDeadline = 0;
 const writeDeadline = 1;
 
@@ -85,6 +88,10 @@ export class Connection<State> implements DeadlineOwner {
   private closeAfter = false;
   private corked = false;
   private dropped = 0;
+  /** Lingering: how much is dropped at most, how much was at the last look, and how many those were. */
+  private lingerBytes = 0;
+  private lookedBytes = 0;
+  private lingered = 0;
   private bodyBytes = 0;
   private bodyStartMs = 0;
   /** How much of it the caller had taken when it was last looked at. */
@@ -571,7 +578,19 @@ export class Connection<State> implements DeadlineOwner {
 
   private drop(length: number): void {
     this.dropped += length;
-    if (this.dropped > this.server.limits.lingerBytesMax) this.destroy(false);
+    if (this.dropped > this.lingerBytes) this.destroy(false);
+  }
+
+  /**
+   * What may still come of the request under way: no more than its route would have taken. A caller that
+   * sends before it reads loses its answer to a reset, so the rest of its body is waited for, dropped.
+   */
+  private get restBytes(): number {
+    if (this.phase !== Phase.Body && this.phase !== Phase.Draining) return 0;
+    const { head, bodyBytesMax } = this.parser;
+    if (head.framing === Framing.None) return 0;
+    const whole = head.framing === Framing.Length ? head.contentLength : bodyBytesMax;
+    return Math.min(whole, bodyBytesMax);
   }
 
   // ---- Upgraded connections -----------------------------------------------------------------
@@ -629,7 +648,7 @@ export class Connection<State> implements DeadlineOwner {
     return (
       !complete ||
       (head.framing === Framing.Length &&
-        head.contentLength - this.bodyBytes <= this.server.limits.lingerBytesMax)
+        head.contentLength - exchange.requestBytes <= this.server.limits.lingerBytesMax)
     );
   }
 
@@ -787,10 +806,13 @@ export class Connection<State> implements DeadlineOwner {
   /** Half-closes behind everything written and waits a while for the caller to do the same. */
   closeGracefully(): void {
     if (this.phase >= Phase.Lingering && this.phase !== Phase.Tunnel) return;
+    this.lingerBytes = this.server.limits.lingerBytesMax + this.restBytes;
     this.phase = Phase.Lingering;
     this.held = null;
     this.bodyPaused = false;
     this.dropped = 0;
+    this.lingered = 0;
+    this.lookedBytes = 0;
     const socket = this.socket!;
     socket.end();
     if (this.peerEnded && socket.queuedBytes === 0) {
@@ -856,6 +878,10 @@ export class Connection<State> implements DeadlineOwner {
       case Phase.Lingering:
         // Our own answer may still be on its way to a slow reader: the write deadline judges that.
         if (this.socket!.queuedBytes > 0 && this.writeDeadline.armed) {
+          this.server.wheel.arm(this.readDeadline, this.server.timeouts.lingerTimeoutMs);
+        } else if (this.dropped > this.lookedBytes && ++this.lingered < lingerTimesMax) {
+          // A caller that is still sending has not read it yet.
+          this.lookedBytes = this.dropped;
           this.server.wheel.arm(this.readDeadline, this.server.timeouts.lingerTimeoutMs);
         } else {
           this.destroy(false);

@@ -257,7 +257,7 @@ export class Exchange<State> {
       this.responseStarted ||
       !kept.fits(this, slot, connection.server.date.line) ||
       connection.closesAfter ||
-      !connection.mayKeepAlive(this, false)
+      !connection.mayKeepAlive(this, kept.status >= 300)
     ) {
       return false;
     }
@@ -530,7 +530,9 @@ export class Exchange<State> {
     this.responseStarted = true;
     this.framing = this.isHead ? Framing.None : announced;
     this.left = complete ? 0 : contentLength;
-    if (announced === Framing.Close || !this.connection.mayKeepAlive(this, complete)) {
+    // Who refuses does not read on; a body may go on behind the head of a success.
+    const isEarlyEnd = complete || status >= 300;
+    if (announced === Framing.Close || !this.connection.mayKeepAlive(this, isEarlyEnd)) {
       this.connection.setCloseAfter();
     }
     return announced;
