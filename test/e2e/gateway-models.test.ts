@@ -272,6 +272,32 @@ test('a second model that comes while the response is on its way is served', asy
   }
 });
 
+test('a second model cut the answer of an upstream that had refused the body before', async () => {
+  const refused = 'HTTP/1.1 403 No\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhello';
+  const rests = ['11\r\n"model":"costly"}\r\n0\r\n\r\n', '0\r\n\r\n'];
+  for (const rest of rests) {
+    const onHead = (peer: RawPeer): void => peer.send(refused);
+    await withServers([{ onRequest() {}, onHead }], async ([a], ports) => {
+      await withGateway({ upstreams: upstreamsOf(ports), routes: [models![0]!] }, async (rig) => {
+        const client = await RawClient.open(rig.port);
+        const begin = '{"model":"cheap-1","pad":"x",';
+        const sent =
+          'POST /v1/chat HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n' +
+          `${begin.length.toString(16)}\r\n${begin}\r\n`;
+        client.send(sent);
+        assert.ok(await client.untilText('hello'));
+        client.send(rest);
+        const { counters } = rig.gateway.server;
+        assert.ok(await until(() => counters.bytesIn === sent.length + rest.length));
+        a!.peers[0]!.send('world');
+        assert.ok(await client.until(() => client.ended || client.text.includes('world')));
+        assert.match(client.text, /^HTTP\/1\.1 403 [^]*\r\n\r\nhelloworld$/);
+        client.close();
+      });
+    });
+  }
+});
+
 test('a second model is refused while the request waits in line, too', async () => {
   const never: Script = () => {};
   await withServers([never], async ([a], ports) => {

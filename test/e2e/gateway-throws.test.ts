@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { Client, createFetch } from 'onehop/client';
 import { createGateway, type Gateway, type GatewayObserver, silentObserver } from 'onehop/gateway';
 import { transport } from 'onehop/transport';
-import { chunk, ok, RawServer, type Script } from '../support/raw-server.ts';
+import { chunk, ok, type RawPeer, RawServer, type Script } from '../support/raw-server.ts';
 import {
   binary,
   onBun,
@@ -93,6 +93,46 @@ test('the process ended when onHealth threw, and nothing was probed any more', a
     isUp = true;
     assert.ok(await until(() => members[0]!.probedHealthy));
     assert.deepEqual(faults, [told('onHealth'), told('onHealth')]);
+  });
+});
+
+test('who stood in line waited for ever when what hears of limits threw', async () => {
+  const held: RawPeer[] = [];
+  const script: Script = (peer, { target }) => {
+    if (target === '/held') held.push(peer);
+    else peer.send(ok('fine'));
+  };
+  await withServers([script], async (_servers, ports) => {
+    const faults: unknown[] = [];
+    const observer: GatewayObserver = {
+      ...silentObserver,
+      onInternalError: (error) => faults.push(error),
+    };
+    const limits = { pending: 1, queue: 10, queueWait: '60s' };
+    const gateway = createGateway(
+      { ...simple(ports, { limits, retry: { attempts: 1 } }), listen: '127.0.0.1:0' },
+      { observer },
+    );
+    Object.defineProperty(gateway.limits, 'exchangeEnded', {
+      value() {
+        throw expected;
+      },
+    });
+    try {
+      const { port } = (await gateway.listen())[0]!;
+      const first = ask(port, 'POST /held HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n');
+      assert.ok(await until(() => held.length === 1));
+      const second = ask(port);
+      const { queue } = gateway.tables.upstreams.get('up')!;
+      assert.ok(await until(() => queue.length === 1));
+      held[0]!.reset();
+      assert.equal((await first).status, 502);
+      assert.equal((await second).status, 200);
+      assert.deepEqual(faults, [expected]);
+      await assertGaugesZero(gateway);
+    } finally {
+      await gateway.close({ graceMs: 0, announceMs: 0 });
+    }
   });
 });
 

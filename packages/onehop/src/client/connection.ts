@@ -393,6 +393,7 @@ export class Connection implements PoolMember<Exchange> {
 
   #onInterim(exchange: Exchange): boolean {
     if (exchange.stage === Stage.Done) return true;
+    if (this.#parser.head.status === 100) exchange.expects = false;
     exchange.handler.onInterim?.(exchange, this.#parser.head);
     return this.state === ConnectionState.Open;
   }

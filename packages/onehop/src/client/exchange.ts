@@ -67,6 +67,8 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
   connection: Connection | null = null;
   upload: Upload;
   chunked = false;
+  /** Its head says `Expect: 100-continue`, and the server has not said 100. */
+  expects: boolean;
   /** Bytes of the request were handed to the socket. */
   sent = false;
   paused = false;
@@ -99,6 +101,7 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
     this.context = context;
     this.timeouts = request.timeouts ?? origin.timeouts;
     this.head = head;
+    this.expects = request.expectContinue === true;
     const body = request.body;
     if (body === null || typeof body === 'string' || body instanceof Uint8Array) {
       this.upload = Upload.Done;
@@ -247,7 +250,8 @@ export class Exchange implements PoolWaiter<Connection, Exchange>, DeadlineOwner
       typeof body === 'string' ||
       body instanceof Uint8Array ||
       this.upload === Upload.Ready ||
-      (body.keepsUnsent === true && this.upload === Upload.Streaming && this.#writes === 0)
+      // Also of one that the server wants no more of: it may be another's.
+      (body.keepsUnsent === true && this.upload !== Upload.Done && this.#writes === 0)
     );
   }
 

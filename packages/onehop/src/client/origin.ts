@@ -500,7 +500,10 @@ export class Origin implements PoolOwner<Connection, Exchange>, DeadlineOwner {
     exchange.sent = false;
     exchange.reused = false;
     exchange.responseBytes = 0;
-    if (exchange.upload === Upload.Streaming) exchange.upload = Upload.Ready;
+    // A body that was cut and is sent again is as it was before any of it was sent.
+    if (exchange.upload === Upload.Streaming || exchange.upload === Upload.Cut) {
+      exchange.upload = Upload.Ready;
+    }
     const length = (exchange.request.body as StreamedBody | null)?.length;
     if (exchange.upload === Upload.Ready && typeof length === 'number') {
       exchange.uploadBytesLeft = length;

@@ -250,17 +250,20 @@ export function moveFromBusy(exchange: GatewayExchange, busy: UpstreamExchange):
 
 /**
  * The member does not know `Expect` and says so (417): the same request again without it, which RFC 9110
- * section 10.1.1 allows, for nothing of the body was sent. The caller is asked for it now.
+ * section 10.1.1 allows, for it did nothing and the body is at hand. The caller is asked for it now, unless
+ * it did not wait to be. What the breaker probes with goes on as its probe.
  */
 export function sendUnexpecting(exchange: GatewayExchange, refused: UpstreamExchange): void {
-  const { member } = exchange;
+  const { member, isProbe } = exchange;
   refused.context = null;
   refused.abort();
   exchange.headMs = 0;
+  exchange.isProbe = false;
   leaveMember(exchange, null);
-  exchange.member = member;
   exchange.freeAttempts++;
   beginUpload(exchange);
+  exchange.isProbe = isProbe;
+  exchange.member = member;
   dispatch(exchange);
 }
 

@@ -29,6 +29,11 @@ export function armExpectation(exchange: GatewayExchange): void {
   exchange.arm(timerKind.expect, exchange.upstream!.config.expectWaitMs);
 }
 
+/** In line and between two attempts the one timer is another's, which the body does not end. */
+function disarmExpectation(exchange: GatewayExchange): void {
+  if (exchange.timer !== null && exchange.timer.kind === timerKind.expect) exchange.disarm();
+}
+
 /**
  * The body may come: the upstream said so, took too long to say anything, or the caller does not
  * wait. A small one is kept whole, so that it can be sent again.
@@ -38,7 +43,7 @@ export function beginUpload(exchange: GatewayExchange): void {
   const { length } = exchange.body as StreamedBody;
   const isSmall = length !== null && length <= collectBytesMax;
   exchange.bodyPlan = isSmall ? BodyPlan.Collect : BodyPlan.Stream;
-  exchange.disarm();
+  disarmExpectation(exchange);
   exchange.downstream.sendContinue();
 }
 
@@ -46,7 +51,7 @@ export function beginUpload(exchange: GatewayExchange): void {
 export function refuseUpload(exchange: GatewayExchange, upstream: UpstreamExchange): void {
   exchange.bodyPlan = BodyPlan.Stream;
   exchange.uploadClosed = true;
-  exchange.disarm();
+  disarmExpectation(exchange);
   upstream.cutUpload();
 }
 

@@ -231,10 +231,14 @@ export function finish(exchange: GatewayExchange): void {
   settle(exchange);
   const { gateway, upstream } = exchange;
   gateway.observer.onFinish(exchange);
-  if (exchange.error !== null || exchange.retryDenied !== null) {
-    gateway.limits.exchangeEnded(exchange);
+  try {
+    if (exchange.error !== null || exchange.retryDenied !== null) {
+      gateway.limits.exchangeEnded(exchange);
+    }
+  } finally {
+    // Who waits for its place does not wait for what is told of its end.
+    if (upstream !== null && upstream.queue.length > 0) admitWaiting(upstream);
   }
-  if (upstream !== null && upstream.queue.length > 0) admitWaiting(upstream);
 }
 
 /** Every count and gauge is settled here; nothing is when it was before. */

@@ -73,13 +73,11 @@ export const relayHandler: ExchangeHandler = {
     ) {
       return;
     }
-    if (exchange.bodyPlan === BodyPlan.Expect) {
-      if (head.status === 417) {
-        sendUnexpecting(exchange, upstream);
-        return;
-      }
-      refuseUpload(exchange, upstream);
+    if (head.status === 417 && upstream.expects && upstream.bodyReplayable) {
+      sendUnexpecting(exchange, upstream);
+      return;
     }
+    if (exchange.bodyPlan === BodyPlan.Expect) refuseUpload(exchange, upstream);
     exchange.committed = true;
     exchange.forgetBody();
     exchange.upstreamStatus = head.status;

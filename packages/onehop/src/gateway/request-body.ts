@@ -33,6 +33,8 @@ export function onRequestBody(
       scan(exchange, bytes, start, end);
       return;
     case BodyPlan.Stream: {
+      // What goes nowhere is not judged either: the answer under way is the upstream's.
+      if (exchange.uploadClosed) return;
       if (exchange.scanner !== null && !hasOneModel(exchange, bytes, start, end)) return;
       const upstream = exchange.upstreamExchange;
       // A head that is offered ahead may still wait for its connection.
@@ -89,7 +91,6 @@ function relayUpload(
   start: number,
   end: number,
 ): void {
-  if (exchange.uploadClosed) return;
   const status = upstream.write(bytes, start, end);
   if (status === WriteStatus.Queued) exchange.downstream.pause();
   else if (status === WriteStatus.Closed) {
@@ -125,6 +126,7 @@ export function onRequestEnd(exchange: GatewayExchange): void {
       resolveModel(exchange);
       return;
     case BodyPlan.Stream:
+      if (exchange.uploadClosed) return;
       if (exchange.scanner !== null && exchange.scanner.end() === ScanState.Invalid) {
         cutBody(exchange);
         return;
