@@ -72,7 +72,7 @@ for (const [what, { field, body, sent }] of Object.entries(bodies)) {
       client.send(headOf(field));
       assert.ok(await rig.until(() => queue.length === 1));
       client.send(sent);
-      assert.match(await answered(rig, client), /^503 .*queue_timeout/);
+      assert.match(await answered(rig, client), /^503 .*QUEUE_TIMEOUT/);
       assert.equal(queue.length, 0);
       held!.send(ok('first'));
       assert.equal(await answered(rig, first), '200 first');
