@@ -133,6 +133,22 @@ test('a warm pool stayed with an address that had left its name: looked up again
     assert.equal(net.servers.get(B)!.peers.length, 1);
   }));
 
+test('a resolver that threw once was never asked again', () =>
+  inSim({}, async (net) => {
+    assert.equal(await net.get(), A);
+    let throwing = 1;
+    Object.defineProperty(net, 'has', {
+      get() {
+        if (throwing-- > 0) throw new Error('not now');
+        return [B];
+      },
+    });
+    await pass(net, 31_000);
+    assert.equal(throwing, 0, 'it was not asked');
+    await pass(net, 31_000);
+    assert.equal(await net.get(), B);
+  }));
+
 test('on sockets of the runtime the same, as often as dnsRefreshMs says', () =>
   withName(transport, runtimeRig(transport), { dnsRefreshMs: 20 }, async (net) => {
     assert.equal(await net.get(), A);
@@ -305,6 +321,9 @@ test('a connection that is being opened to an address that left goes to the new 
     const startMs = sim.clock.nowMs();
     await pass(net, 100);
     assert.deepEqual([dialled, answer.text], [[A], '']);
+    // Nothing new; then the name moves.
+    net.origin.setAddresses([A]);
+    await pass(net, 50);
     net.origin.setAddresses([B]);
     assert.ok(await net.rig.until(() => answer.text !== ''));
     assert.deepEqual([dialled, answer.text], [[A, B], B]);

@@ -165,6 +165,31 @@ for (const runtime of runtimes) {
   });
 }
 
+test('a Unix socket that a killed gateway left behind kept the next one from starting', {
+  skip: notLinux,
+}, async () => {
+  const path = join(dir, 'left.sock');
+  const plain = join(dir, 'plain.sock');
+  for (const more of [[], ['--single-process']]) {
+    const listen = ['--listen', `unix:${path}`, '--admin', '127.0.0.1:0', ...more];
+    const served = await start(ownRuntime, listen);
+    const children = await childrenOf(served.pid);
+    for (const pid of [served.pid, ...children]) process.kill(pid, 'SIGKILL');
+    await served.exit;
+    assert.ok(existsSync(path), 'nothing was left behind');
+    const next = await start(ownRuntime, listen);
+    await allAnswered([caller({ path })]);
+    next.kill('SIGTERM');
+    assert.equal(await next.exit, 0, next.stderr);
+  }
+  // What is no socket is not ours to remove.
+  writeFileSync(plain, 'a file');
+  const args = ['serve', ...upstream(), '--runtime', ownRuntime, '--listen', `unix:${plain}`];
+  const refused = new ServeProcess(args);
+  assert.equal(await refused.exit, 1, refused.stderr);
+  assert.ok(existsSync(plain));
+});
+
 test('a Unix socket takes requests while the drain is announced', { skip: notLinux }, async () => {
   const path = join(dir, 'announced.sock');
   const config = join(dir, 'announced.yaml');

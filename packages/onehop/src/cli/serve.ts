@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { OnehopError } from '../core/index.ts';
 import { AdminServer, type GatewayConfig, type ReloadResult } from '../gateway/index.ts';
 import { renderPrometheus } from '../telemetry/index.ts';
+import { clearStaleSocket } from '../transport/index.ts';
 import { chooseRuntime, type RuntimeChoice } from './choose-runtime.ts';
 import {
   type ConfigOverrides,
@@ -283,6 +284,9 @@ export async function serve(file: string | undefined, flags: ServeFlags): Promis
   if (typeof runtime === 'string') {
     say(runtime);
     return 1;
+  }
+  for (const { path } of [...config.listen, ...(config.admin ? [config.admin] : [])]) {
+    if (path !== null) await clearStaleSocket(path);
   }
   let running: Running;
   try {

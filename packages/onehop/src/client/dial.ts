@@ -21,6 +21,8 @@ export class Dial implements DeadlineOwner {
   readonly #staggerDeadline: Deadline;
   readonly #connectTimeoutMs: number;
   #addresses: readonly string[] = [];
+  /** They are known: empty then means that all of them were tried. */
+  #resolved = false;
   #next = 0;
   #won = false;
   #over = false;
@@ -56,6 +58,7 @@ export class Dial implements DeadlineOwner {
       }
       try {
         this.#addresses = addresses;
+        this.#resolved = true;
         this.#tryNext();
       } catch (thrown) {
         failed(this.#threw(thrown, 'a dial'));
@@ -123,7 +126,7 @@ export class Dial implements DeadlineOwner {
    */
   redirect(addresses: readonly string[], wanted: readonly string[]): void {
     // While the name is still being looked up, the answer is what `Origin.resolve` makes of it.
-    if (this.#over || this.#addresses.length === 0) return;
+    if (this.#over || !this.#resolved) return;
     const sockets: Socket<Connection>[] = [];
     const targets: string[] = [];
     for (const [index, socket] of this.#sockets.entries()) {

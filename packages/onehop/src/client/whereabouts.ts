@@ -62,4 +62,11 @@ export class Whereabouts implements DeadlineOwner {
       this.watch();
     });
   }
+
+  /** A resolver that threw has not answered; the name is looked up again. */
+  onDeadlineThrew(_kind: number, error: unknown): void {
+    this.#asking = false;
+    this.#origin.wheel.report(error, 'a lookup of an open origin');
+    this.watch();
+  }
 }

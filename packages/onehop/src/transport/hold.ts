@@ -4,8 +4,8 @@
  * established or in their handshake, reset by the kernel. One socket has one queue, which lives as
  * long as anybody has the socket.
  */
-import { closeSync, renameSync, unlinkSync } from 'node:fs';
-import { createServer, type ListenOptions, type Server } from 'node:net';
+import { closeSync, lstatSync, renameSync, unlinkSync } from 'node:fs';
+import { connect, createServer, type ListenOptions, type Server } from 'node:net';
 import { describeTarget, listenError } from './errors.ts';
 
 export interface HeldAddress {
@@ -151,4 +151,24 @@ export async function holdAddress(options: {
     descriptor: bound?.descriptor ?? null,
     release: () => bound?.release(),
   };
+}
+
+/**
+ * Removes the path of a Unix socket that nobody listens on any more: whoever made it was killed. A
+ * listener that lives keeps it, and what is no socket is never touched.
+ */
+export async function clearStaleSocket(path: string): Promise<void> {
+  try {
+    if (!lstatSync(path).isSocket()) return;
+    const isStale = await new Promise<boolean>((resolve) => {
+      const socket = connect(path);
+      socket.once('connect', () => resolve(false));
+      socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code === 'ECONNREFUSED'));
+      socket.once('close', () => resolve(false));
+      socket.once('connect', () => socket.destroy());
+    });
+    if (isStale) unlinkSync(path);
+  } catch {
+    // Not there, or not ours to look at: listening says what is wrong.
+  }
 }

@@ -146,6 +146,17 @@ test('addresses and units', () => {
   assert.equal(parseShare('120%'), null);
 });
 
+test('a trusted proxy that is no address was taken and never matched', () => {
+  const more = (list: string): string => `${small}trustForwarded: [${list}]\n`;
+  assert.deepEqual(listing(more('10.0.0.7, "fe80::1"')), []);
+  const wrong = listing(more('10.0.0.0/8, balancer, 10.0.0.1, "fd00::/8"'));
+  assert.deepEqual(
+    wrong.map((line) => /^\d+ trustForwarded\[\d\]/.exec(line)?.[0]),
+    ['9 trustForwarded[0]', '9 trustForwarded[1]', '9 trustForwarded[3]'],
+    wrong.join(),
+  );
+});
+
 test('the JSON Schema for editors knows the keys', () => {
   const schema = gatewayJsonSchema() as { properties: Record<string, unknown> };
   assert.ok('upstreams' in schema.properties && 'routes' in schema.properties);

@@ -4,6 +4,7 @@
  * name, and is the source of the JSON Schema for editors.
  */
 import { z } from 'zod';
+import { isIP } from '../../client/index.ts';
 import { limits } from '../../core/index.ts';
 import {
   type ListenAddress,
@@ -488,7 +489,11 @@ export const gatewaySchema = z.strictObject({
   routes: z.array(route).min(1, { error: 'without a route every request is refused' }),
   limits: downstreamLimits.prefault({}),
   trustForwarded: z
-    .array(z.string())
+    .array(
+      z.string().refine((text) => isIP(text) && !text.includes('/'), {
+        error: 'give an IP address; networks (10.0.0.0/8) and names are not understood here',
+      }),
+    )
     .default([])
     .describe(
       'addresses of proxies whose X-Forwarded-* is kept and appended to; limits.connectionsPerAddress does not hold for them',
