@@ -435,3 +435,33 @@ inBoth('what began before a reload was lost when the address left after it', (ki
     },
   ),
 );
+
+inBoth('who waits for a target that was taken over across a reload was let in by nobody', (kind) =>
+  named(
+    kind,
+    [A!, B!],
+    { limits: { pending: 1, queueWait: '1h' }, retry: { attempts: 1 } },
+    async ({ send, answer, resolveTo, until, gateway, machines }) => {
+      const [first, second] = [machines.get(A!)!, machines.get(B!)!];
+      const held = send('/hold');
+      assert.ok(await until(() => first.held.length === 1));
+      const passedOn = send('/hold');
+      const old = gateway.tables.upstreams.get('up')!;
+      assert.ok(await until(() => old.queue.length === 1));
+      const { config } = gateway.tables;
+      const before = config.upstreams['up']!;
+      const up = { ...before, limits: { ...before.limits, pendingPerTargetMax: 1 } };
+      gateway.reload({ ...config, upstreams: { up } });
+      await resolveTo([B!]);
+      first.held[0]!.send(ok('held'));
+      assert.equal(await answer(held), 'held');
+      assert.ok(await until(() => second.held.length === 1));
+      const next = send('/');
+      const current = gateway.tables.upstreams.get('up')!;
+      assert.ok(await until(() => current.queue.length === 1));
+      second.held[0]!.send(ok('passed on'));
+      assert.equal(await answer(passedOn), 'passed on');
+      assert.equal(await answer(next), B);
+    },
+  ),
+);

@@ -25,6 +25,7 @@ import { failExchange, refuse } from './refusal.ts';
 import { JsonScanner } from './routing/json-scanner.ts';
 import { type NormalisedPath, normalisePath, PathProblem } from './routing/path.ts';
 import { pathParam, type Route, RouteMiss } from './routing/router.ts';
+import type { Upstream } from './upstream.ts';
 
 const normalised: NormalisedPath = { path: '', problem: PathProblem.None };
 
@@ -237,8 +238,16 @@ export function finish(exchange: GatewayExchange): void {
     }
   } finally {
     // Who waits for its place does not wait for what is told of its end.
-    if (upstream !== null && upstream.queue.length > 0) admitWaiting(upstream);
+    if (upstream !== null) letIn(exchange, upstream);
   }
+}
+
+/** Who waits for the place that came free: after a reload it may have been one of the upstream in force. */
+function letIn({ gateway, tables }: GatewayExchange, upstream: Upstream): void {
+  if (upstream.queue.length > 0) admitWaiting(upstream);
+  if (tables === gateway.tables) return;
+  const current = gateway.tables.upstreams.get(upstream.name);
+  if (current !== undefined && current.queue.length > 0) admitWaiting(current);
 }
 
 /** Every count and gauge is settled here; nothing is when it was before. */
