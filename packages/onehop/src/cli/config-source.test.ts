@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileSource, watchConfig } from './config-source.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'onehop-config-'));
@@ -59,4 +60,33 @@ test('the same text written again, and a file that is gone, are no change', asyn
   writeFileSync(file, text('/a'));
   rmSync(file);
   assert.equal(await change, false);
+});
+
+test('a file that stays away, or is none any more, was never told of', async () => {
+  const { file, source } = loaded('away.yaml');
+  let changes = 0;
+  const stop = watchConfig(source, () => {
+    changes++;
+    source.load();
+  });
+  const counts = async (wanted: number): Promise<void> => {
+    for (let waited = 0; changes < wanted && waited < 20_000; waited += 20) await pause(20);
+    // Not told again, while nothing else happens.
+    await pause(300);
+    assert.equal(changes, wanted);
+  };
+  try {
+    rmSync(file);
+    await counts(1);
+    assert.match(source.load().problems.join(), /there is no such file/);
+    writeFileSync(file, text('/b'));
+    await counts(2);
+    assert.notEqual(source.load().config, null);
+    rmSync(file);
+    mkdirSync(file);
+    await counts(3);
+    assert.match(source.load().problems.join(), /it is a directory/);
+  } finally {
+    stop();
+  }
 });

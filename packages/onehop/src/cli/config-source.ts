@@ -1,5 +1,5 @@
 /** Where `serve`, `check` and `explain` have their configuration from, and how it is watched. */
-import { type FSWatcher, unwatchFile, watch, watchFile } from 'node:fs';
+import { type FSWatcher, statSync, unwatchFile, watch, watchFile } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import {
   checkConfig,
@@ -29,6 +29,8 @@ export interface ConfigSource {
   load(): LoadResult;
   /** Whether the file says something else than what `load` read last, valid or not. */
   hasChanged(): boolean;
+  /** Whether there is no such file any more, or none that can be read: what `load` would say is told. */
+  isUnreadable(): boolean;
 }
 
 /** Overrides are checked like the file: by the same schema. */
@@ -57,6 +59,16 @@ function withOverrides(config: GatewayConfig, overrides: ConfigOverrides): LoadR
 
 const flagOf = (path: string): string => (path.startsWith('accessLog') ? 'access-log' : path);
 
+/** Also another thing that can be read once only, and never again. */
+function isPipe(file: string): boolean {
+  try {
+    const stats = statSync(file);
+    return !stats.isFile() && !stats.isDirectory();
+  } catch {
+    return false;
+  }
+}
+
 /** Configuration from a YAML file: `file:line: path: message` for each problem. */
 export function fileSource(file: string, overrides: ConfigOverrides = {}): ConfigSource {
   let loaded: string | null = null;
@@ -69,6 +81,14 @@ export function fileSource(file: string, overrides: ConfigOverrides = {}): Confi
         // Between the removal and the renaming there is no file; that is not a change. What is no
         // file at all, a pipe for one, cannot be read again.
         return false;
+      }
+    },
+    isUnreadable() {
+      try {
+        readText(file);
+        return false;
+      } catch {
+        return !isPipe(file);
       }
     },
     load() {
@@ -97,6 +117,7 @@ export function upstreamSource(targets: string[], overrides: ConfigOverrides = {
   return {
     file: null,
     hasChanged: () => false,
+    isUnreadable: () => false,
     load() {
       const { config, problems } = checkConfig({
         upstreams: { default: { targets } },
@@ -110,11 +131,13 @@ export function upstreamSource(targets: string[], overrides: ConfigOverrides = {
 
 const debounceMs = 100;
 const pollMs = 2000;
+/** Editors remove a file and put another in its place: only one that stays away is told of. */
+const goneMs = 1000;
 
 /**
  * Calls `onChange` when the source's file says something else than what was loaded last, however it
  * was replaced: written in place, renamed over (editors), or behind a symbolic link (mounted config
- * maps), before this call too. Where the system has no watch left, or ends one, the file is looked at
+ * maps), before this call too; and once when for a second there was none that can be read. Where the system has no watch left, or ends one, the file is looked at
  * every two seconds, which `say` is told of. Returns how to stop.
  */
 export function watchConfig(
@@ -125,9 +148,19 @@ export function watchConfig(
   const { file } = source;
   if (file === null) return () => {};
   let timer: NodeJS.Timeout | null = null;
+  let gone: 'no' | 'maybe' | 'told' = 'no';
   const look = (): void => {
     timer = null;
-    if (source.hasChanged()) onChange();
+    if (!source.isUnreadable()) {
+      gone = 'no';
+      if (source.hasChanged()) onChange();
+    } else if (gone === 'no') {
+      gone = 'maybe';
+      timer = setTimeout(look, goneMs);
+    } else if (gone === 'maybe') {
+      gone = 'told';
+      onChange();
+    }
   };
   const soon = (): void => {
     if (timer !== null) clearTimeout(timer);

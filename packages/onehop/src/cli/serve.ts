@@ -174,7 +174,7 @@ class ServeSession {
    */
   #reload(why: string, ifNews = false): void {
     this.#change(why, async () => {
-      if (ifNews && !this.#source.hasChanged()) return;
+      if (ifNews && !this.#source.hasChanged() && !this.#source.isUnreadable()) return;
       await this.#loadAndApply(why, (config) => this.#apply(config));
     });
   }
