@@ -34,8 +34,8 @@ test('long bodies up and down, slow and fast, abort no process and arrive byte f
   skip: process.platform === 'linux' ? false : 'reads /proc',
 }, async () => {
   const result = await runBodies({
-    durationMs: 14_000,
-    sampleEveryMs: 500,
+    durationMs: 30_000,
+    sampleEveryMs: 1000,
     clientRounds: 2,
     runtime: ownRuntime,
     executable: process.execPath,
